@@ -1,0 +1,74 @@
+/**
+ * What a running node offers its edges (HTTP API, and through it CLI and everything else). Any node
+ * answers any call: what concerns another node or another node's cohort is passed on in here, so
+ * edges never route.
+ */
+import type { DeploymentId } from "../model/ids.ts";
+import type { HistoryEvent } from "../model/event.ts";
+import type { Outcome } from "../model/outcome.ts";
+import type { Problem } from "../model/problem.ts";
+import type { DeploymentSpec } from "../model/spec.ts";
+import type { CohortView, DeploymentView, NodeView, PromiseView, StatusView } from "../model/views.ts";
+import type { ExecRequest, ExecSession, LogLine } from "../ports/container-runtime.ts";
+
+/** Which deployment, as users name it. */
+export interface DeploymentKey {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+/** The answer to a write that is durable on a majority of its cohort. */
+export interface WriteAnswer {
+  readonly deployment: DeploymentId;
+  readonly templateHash: string;
+  readonly desired: number;
+  /** False when the deployment already was exactly so. */
+  readonly changed: boolean;
+  /** The epoch and log index at which it is durable. */
+  readonly epoch: number;
+  readonly index: number;
+  /** What the user should know, such as "two nodes: no loss is tolerated". */
+  readonly notes: readonly string[];
+}
+
+export interface DeclareOptions {
+  /** Repeating a request with the same id changes nothing twice; 1 to 64 characters. */
+  readonly requestId: string;
+  /** Refuse with `already-exists` when the deployment exists (`run`); otherwise update it (`apply`). */
+  readonly createOnly: boolean;
+}
+
+export interface LogQuery {
+  /** Undefined: all replicas, lines marked with theirs. */
+  readonly replica?: number;
+  readonly follow: boolean;
+  readonly tail?: number;
+  readonly signal: AbortSignal;
+}
+
+export interface ReplicaLogLine extends LogLine {
+  readonly replica: number;
+}
+
+export interface NodeApi {
+  status(): StatusView;
+  nodes(): readonly NodeView[];
+  /** A signed, expiring token that lets machines join; `ttlMs` at most 30 days. */
+  invite(options: { readonly ttlMs: number }): Promise<{ readonly token: string; readonly expiresAtMs: number; readonly join: readonly string[] }>;
+  declare(spec: DeploymentSpec, options: DeclareOptions): Promise<Outcome<WriteAnswer, Problem>>;
+  scale(key: DeploymentKey, replicas: number, options: { readonly requestId: string }): Promise<Outcome<WriteAnswer, Problem>>;
+  delete(key: DeploymentKey, options: { readonly requestId: string }): Promise<Outcome<WriteAnswer, Problem>>;
+  /** All deployments of a namespace, or of all namespaces. */
+  deployments(namespace: string | undefined): Promise<readonly DeploymentView[]>;
+  inspect(key: DeploymentKey): Promise<Outcome<DeploymentView, Problem>>;
+  cohort(key: DeploymentKey): Promise<Outcome<CohortView, Problem>>;
+  /** Promises in every reachable node's book, or only in this node's. Unreachable nodes are named. */
+  promises(scope: "fleet" | "node"): Promise<{ readonly promises: readonly PromiseView[]; readonly unreachable: readonly string[] }>;
+  /** History of one deployment, oldest first; with `follow` it goes on until the signal aborts. */
+  events(key: DeploymentKey, options: { readonly follow: boolean; readonly sinceIndex: number; readonly signal: AbortSignal }): Promise<Outcome<AsyncIterable<HistoryEvent>, Problem>>;
+  logs(key: DeploymentKey, query: LogQuery): Promise<Outcome<AsyncIterable<ReplicaLogLine>, Problem>>;
+  /** Without a replica, one that runs is chosen. */
+  exec(key: DeploymentKey, replica: number | undefined, request: ExecRequest): Promise<Outcome<ExecSession, Problem>>;
+  /** Leaves the fleet: tells the others, stops what runs here, and ends the agent. With `keep`, only the agent ends and containers go on. */
+  down(options: { readonly keep: boolean }): Promise<void>;
+}

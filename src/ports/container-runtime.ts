@@ -1,0 +1,123 @@
+/**
+ * Runs containers. Life of one: create (root mounted, process made but not begun), start, ends by
+ * itself or by signal, remove. Containers outlive the agent: a new agent finds them again with `list`.
+ *
+ * Every method is idempotent by container id: creating what exists, starting what runs, removing what
+ * is gone all succeed. Calls for different containers may run at the same time; calls for one container
+ * are made one after another by the keeper. Failures are RuntimeError.
+ */
+export interface ContainerSpec {
+  /** `[a-z0-9][a-z0-9.-]{0,126}`; unique on the node, never used again for another run. */
+  readonly id: string;
+  /** Given back by `list`, so that a new agent knows what a container belongs to. */
+  readonly labels: Readonly<Record<string, string>>;
+  /** Unpacked image layers, lowest first; the writable layer is the runtime's. */
+  readonly layers: readonly string[];
+  readonly args: readonly string[];
+  /** `NAME=value` lines. */
+  readonly env: readonly string[];
+  readonly workingDirectory: string;
+  /** `uid[:gid]` or names resolved in the image; empty for root. */
+  readonly user: string;
+  readonly hostname: string;
+  /** A network namespace to join; undefined for one of its own with only loopback. */
+  readonly networkNamespace?: string;
+  /** 0 means no limit. */
+  readonly cpuMillis: number;
+  readonly memoryBytes: number;
+}
+
+export interface ContainerStatus {
+  readonly id: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** `unknown`: it ended and nobody can say how (its monitor died, or the machine did). */
+  readonly phase: "created" | "running" | "exited" | "unknown";
+  readonly pid?: number;
+  /** 128 + signal for a death by signal. Present when exited. */
+  readonly exitCode?: number;
+  readonly oomKilled?: boolean;
+}
+
+export interface LogLine {
+  readonly stream: "stdout" | "stderr";
+  /** Wall clock, milliseconds since 1970. */
+  readonly atMs: number;
+  /** One line without its newline; a line over 16 KiB comes in parts. */
+  readonly text: string;
+}
+
+export interface LogOptions {
+  /** Wait for more until the container is removed or the signal aborts. */
+  readonly follow: boolean;
+  /** Only the last so many lines; undefined means all that is kept. */
+  readonly tail?: number;
+  readonly signal: AbortSignal;
+}
+
+export interface ExecRequest {
+  readonly args: readonly string[];
+  readonly env: readonly string[];
+  /** Undefined: no terminal, stdout and stderr apart. */
+  readonly terminal?: { readonly columns: number; readonly rows: number };
+  readonly user?: string;
+  readonly workingDirectory?: string;
+}
+
+/** A process started inside a running container. */
+export interface ExecSession {
+  /** Output in order; with a terminal all of it is `stdout`. Ends when the process has ended. */
+  readonly output: AsyncIterable<{
+    readonly stream: "stdout" | "stderr";
+    readonly data: Uint8Array;
+  }>;
+  write(data: Uint8Array): Promise<void>;
+  /** Ends its standard input. */
+  closeInput(): Promise<void>;
+  resize(columns: number, rows: number): void;
+  /** SIGKILL to the process; harmless when it ended. */
+  kill(): void;
+  /** 128 + signal for a death by signal. */
+  readonly exitCode: Promise<number>;
+}
+
+export interface ContainerRuntime {
+  create(spec: ContainerSpec): Promise<void>;
+  start(id: string): Promise<void>;
+  /** A signal number to the container's first process; harmless when it has ended. */
+  signal(id: string, signal: number): Promise<void>;
+  /** Kills what still runs, unmounts, and forgets the container with its logs. */
+  remove(id: string): Promise<void>;
+  /** All containers this runtime keeps under its own directory, ended ones included. */
+  list(): Promise<readonly ContainerStatus[]>;
+  /** Called with the new status whenever a container ends. At least once per end; the returned function stops it. */
+  watch(listener: (status: ContainerStatus) => void): () => void;
+  logs(id: string, options: LogOptions): AsyncIterable<LogLine>;
+  exec(id: string, request: ExecRequest): Promise<ExecSession>;
+  /** Stops watching; containers go on. */
+  close(): Promise<void>;
+}
+
+export type RuntimeErrorInfo =
+  | { readonly code: "no-such-container"; readonly id: string }
+  | { readonly code: "not-running"; readonly id: string }
+  /** The program is missing in the image, not executable, or the like: starting again will not help. */
+  | {
+      readonly code: "bad-command";
+      readonly id: string;
+      readonly detail: string;
+    }
+  | { readonly code: "unavailable"; readonly detail: string }
+  | { readonly code: "failed"; readonly id: string; readonly detail: string };
+
+export class RuntimeError extends Error {
+  override readonly name = "RuntimeError";
+  readonly info: RuntimeErrorInfo;
+  constructor(
+    message: string,
+    info: RuntimeErrorInfo,
+    options?: { cause?: unknown },
+  ) {
+    super(message, options);
+    this.info = info;
+  }
+}
