@@ -4,7 +4,7 @@
 export type NodeId = string;
 /** 32 hex digits: the first 128 bits of SHA-256 over `namespace`, a NUL byte and `name`. */
 export type DeploymentId = string;
-/** One lineage of a cohort: `deploymentId.epoch.founder8`; a re-founded cohort has another one. */
+/** One lineage of a cohort: `deploymentId.epoch.lineage`, the lineage drawn at founding; a re-founded cohort has another one. */
 export type GroupId = string;
 /** `groupId/ordinal`: ordinals count up in the cohort's log, so an id is never used twice. */
 export type PromiseId = string;
@@ -13,13 +13,9 @@ export type DeploymentName = string;
 
 export const idPattern = /^[0-9a-f]{32}$/;
 
-/** The id of the cohort lineage that `founder` starts for a deployment at `epoch`. */
-export function groupIdOf(
-  deployment: DeploymentId,
-  epoch: number,
-  founder: NodeId,
-): GroupId {
-  return `${deployment}.${epoch}.${founder.slice(0, 8)}`;
+/** The id of a cohort lineage; `lineage` is eight random hex digits, so that a founding tried twice never meets its own leftovers. */
+export function groupIdOf(deployment: DeploymentId, epoch: number, lineage: string): GroupId {
+  return `${deployment}.${epoch}.${lineage}`;
 }
 
 /** The first eight digits: what tables and messages show people. */

@@ -13,6 +13,10 @@ export interface MemberMeta {
   readonly architecture?: string;
   /** Digest over the node's labels and taints; equal digests mean equal labels. */
   readonly labelsDigest?: string;
+  /** The agent's version, for people. */
+  readonly version?: string;
+  readonly capacityCpuMillis?: number;
+  readonly capacityMemoryBytes?: number;
   readonly freeCpuMillis: number;
   readonly freeMemoryBytes: number;
   /** Lowest and highest wire protocol version the node speaks. */
