@@ -1,0 +1,79 @@
+/**
+ * What every member of a cohort knows: the value that log entries change. Treated as immutable; a
+ * command yields a new one, so a snapshot may be taken of it at any time.
+ */
+import type { HistoryEvent } from "../../model/event.ts";
+import type { DeploymentId, GroupId, NodeId, PromiseId } from "../../model/ids.ts";
+import type { Outcome } from "../../model/outcome.ts";
+import type { Problem } from "../../model/problem.ts";
+import type { InstancePhase } from "../../model/promise.ts";
+import type { DeploymentSpec, ReplicaTemplate } from "../../model/spec.ts";
+import type { WriteReceipt } from "./messages.ts";
+
+/**
+ * `awarded`: in the log, the node has not answered. `promised`: in the node's book. `releasing`: to
+ * be stopped. `broken`: its node is lost; kept to be released should the node come back.
+ */
+export type PromiseStage = "awarded" | "promised" | "releasing" | "broken";
+
+export interface PromiseRecord {
+  readonly id: PromiseId;
+  readonly replica: number;
+  readonly node: NodeId;
+  readonly templateHash: string;
+  readonly stage: PromiseStage;
+  /** As last reported; `admitted` before the first report. */
+  readonly phase: InstancePhase;
+  /** Of the newest report in the log; 0 before the first. */
+  readonly seq: number;
+  readonly restarts: number;
+  readonly exitCode?: number;
+  readonly message?: string;
+  readonly imageDigest?: string;
+  /** Wall clock when this stage or phase began. */
+  readonly sinceMs: number;
+}
+
+export type RequestAnswer = Outcome<WriteReceipt, Problem>;
+
+export interface CohortState {
+  readonly group: GroupId;
+  readonly deployment: DeploymentId;
+  readonly epoch: number;
+  readonly founder: NodeId;
+  /** Index of the last applied entry. */
+  readonly index: number;
+  readonly status: "active" | "deleting" | "deleted";
+  readonly spec: DeploymentSpec;
+  readonly templateHash: string;
+  /** Counts changes of the spec. */
+  readonly specVersion: number;
+  readonly charterVersion: number;
+  /** As last written to the log; consensus itself is the authority. */
+  readonly voters: readonly NodeId[];
+  /** The last steward in the log, and its term; undefined and 0 before the first. */
+  readonly steward: NodeId | undefined;
+  readonly stewardTerm: number;
+  readonly nextOrdinal: number;
+  /** By id, in the order they were awarded. */
+  readonly promises: ReadonlyMap<PromiseId, PromiseRecord>;
+  /** By hash: those of occupied slots and the wanted one. */
+  readonly templates: ReadonlyMap<string, ReplicaTemplate>;
+  /** The newest `requestsMax` user requests and what they were answered, oldest first. */
+  readonly requests: ReadonlyMap<string, RequestAnswer>;
+  readonly unplaced: {
+    readonly key: string;
+    readonly reasons: readonly string[];
+  };
+  /** The newest `historyMax` lines, oldest first. */
+  readonly history: readonly HistoryEvent[];
+  /** All lines there ever were. */
+  readonly historyCount: number;
+}
+
+/** Answers kept for requests that are repeated. */
+export const requestsMax = 256;
+/** History lines kept in the state. */
+export const historyMax = 1_000;
+/** Broken promises kept to be released; the oldest are dropped, and answered `unknown` should they report. */
+export const brokenMax = 256;
