@@ -51,12 +51,7 @@ describe("codec", () => {
   });
 
   test("what is not plain data is refused when it is encoded", () => {
-    for (const value of [new Date(0), new Map([[1, 2]]), 2n ** 70n, Symbol("a")]),
-      new Map([[1, 2]]),
-      { at: /x/ },
-      new Error("x"),
-      2n ** 70n,
-    ])
+    for (const value of [new Date(0), new Map([[1, 2]]), 2n ** 70n, Symbol("a")])
       expect(codeOf(() => encode(value))).toBe("unencodable");
   });
 
