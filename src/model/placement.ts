@@ -41,6 +41,8 @@ export interface Refusal {
     | "stale-epoch"
     | "busy";
   readonly detail: string;
+  /** What the node has free, when the reason is cpu or memory. */
+  readonly free?: Resources;
 }
 
 export type CallAnswer =

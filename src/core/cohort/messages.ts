@@ -1,14 +1,14 @@
 /** What goes into a cohort machine and what comes out of it. */
 import type { Charter } from "../../model/charter.ts";
 import type { HistoryEvent } from "../../model/event.ts";
-import type { DeploymentId, NodeId, PromiseId } from "../../model/ids.ts";
+import type { NodeId, PromiseId } from "../../model/ids.ts";
 import type { Outcome } from "../../model/outcome.ts";
 import type { CallAnswer, PlacementRequest, Refusal } from "../../model/placement.ts";
 import type { Problem } from "../../model/problem.ts";
 import type { CohortRef, InstanceReport, PromiseTerms } from "../../model/promise.ts";
 import type { Resources } from "../../model/spec.ts";
 import type { CohortCommand, UserChange } from "./commands.ts";
-import type { CohortState } from "./state.ts";
+import type { CohortState, WriteReceipt } from "./state.ts";
 
 /** A member as reasons name it. */
 export interface NamedNode {
@@ -21,19 +21,6 @@ export interface Candidate extends NamedNode {
   /** As last gossiped: a hint, never the truth. */
   readonly free: Resources;
   readonly zone?: string;
-}
-
-/** The answer to a write; the same fields as the API's answer. */
-export interface WriteReceipt {
-  readonly deployment: DeploymentId;
-  readonly templateHash: string;
-  readonly desired: number;
-  /** False when the deployment already was exactly so. */
-  readonly changed: boolean;
-  readonly epoch: number;
-  readonly index: number;
-  /** Empty in the log; added by the steward that replies. */
-  readonly notes: readonly string[];
 }
 
 /** What one node said to one award. */

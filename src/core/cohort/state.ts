@@ -8,7 +8,6 @@ import type { Outcome } from "../../model/outcome.ts";
 import type { Problem } from "../../model/problem.ts";
 import type { InstancePhase } from "../../model/promise.ts";
 import type { DeploymentSpec, ReplicaTemplate } from "../../model/spec.ts";
-import type { WriteReceipt } from "./messages.ts";
 
 /**
  * `awarded`: in the log, the node has not answered. `promised`: in the node's book. `releasing`: to
@@ -32,6 +31,19 @@ export interface PromiseRecord {
   readonly imageDigest?: string;
   /** Wall clock when this stage or phase began. */
   readonly sinceMs: number;
+}
+
+/** The answer to a write; the same fields as the API's answer. */
+export interface WriteReceipt {
+  readonly deployment: DeploymentId;
+  readonly templateHash: string;
+  readonly desired: number;
+  /** False when the deployment already was exactly so. */
+  readonly changed: boolean;
+  readonly epoch: number;
+  readonly index: number;
+  /** Empty in the log; added by the steward that replies. */
+  readonly notes: readonly string[];
 }
 
 export type RequestAnswer = Outcome<WriteReceipt, Problem>;
@@ -77,3 +89,18 @@ export const requestsMax = 256;
 export const historyMax = 1_000;
 /** Broken promises kept to be released; the oldest are dropped, and answered `unknown` should they report. */
 export const brokenMax = 256;
+
+/** Whether the promise keeps its slot from being given away: all but a broken one do. */
+export function isOccupying(promise: PromiseRecord): boolean {
+  return promise.stage !== "broken";
+}
+
+/** Whether the promise serves its slot or is on its way to. */
+export function isServing(promise: PromiseRecord): boolean {
+  return promise.stage === "awarded" || promise.stage === "promised";
+}
+
+/** Whether the slot needs nothing more: it runs, or it ran and is finished. */
+export function isAvailable(promise: PromiseRecord): boolean {
+  return promise.stage === "promised" && (promise.phase === "running" || promise.phase === "completed");
+}
