@@ -1,0 +1,57 @@
+/** A source document against a schema: the value with defaults filled in, or every fault with its place. */
+import * as v from "valibot";
+import { ok, refused, type Outcome } from "../../model/outcome.ts";
+import { nearest } from "./nearest.ts";
+import type { Fault, PathKey, SourceDocument } from "./source.ts";
+
+/**
+ * An object that refuses keys it does not know, each with a fault of its own. The message of such a
+ * fault carries the known keys for `checkDocument`, which alone also knows the key that was written.
+ */
+export function closedObject<const Entries extends v.ObjectEntries>(entries: Entries) {
+  const known = Object.keys(entries).toSorted().join(" ");
+  return v.objectWithRest(
+    entries,
+    v.never(known),
+    (issue) => `expected a map of fields, found ${describe(issue.input)}`,
+  );
+}
+
+/** What a value is, in words for people. */
+export function describe(value: unknown): string {
+  if (value === null || value === undefined) return "nothing";
+  if (Array.isArray(value)) return "a list";
+  if (typeof value === "object") return "a map";
+  const text = String(value);
+  return JSON.stringify(text.length > 60 ? `${text.slice(0, 57)}...` : text);
+}
+
+export function checkDocument<Schema extends v.GenericSchema>(
+  schema: Schema,
+  document: SourceDocument,
+): Outcome<v.InferOutput<Schema>, readonly Fault[]> {
+  const result = v.safeParse(schema, document.value);
+  if (result.success) return ok(result.output);
+  const faults = result.issues.map((issue): Fault => {
+    const path = pathOf(issue);
+    const key = path.at(-1);
+    if (issue.type === "never" && typeof key === "string")
+      return { ...document.place(path, "key"), message: unknownKey(key, issue.message) };
+    const message = issue.input === undefined ? `${String(key)} is missing` : issue.message;
+    return { ...document.place(path, "value"), message };
+  });
+  return refused(faults);
+}
+
+/** The keys that lead to an issue's value. */
+export function pathOf(issue: v.BaseIssue<unknown>): readonly PathKey[] {
+  return (issue.path ?? []).map((item) => (typeof item.key === "number" ? item.key : String(item.key)));
+}
+
+function unknownKey(key: string, known: string): string {
+  const names = known.split(" ");
+  const meant = nearest(key, names);
+  return meant === undefined
+    ? `unknown field ${JSON.stringify(key.slice(0, 64))}; known here: ${names.join(", ")}`
+    : `unknown field ${JSON.stringify(key.slice(0, 64))}; did you mean ${meant}?`;
+}

@@ -1,0 +1,91 @@
+/** Single values of a spec: their patterns, bounds and short forms, shared by manifests, flags and the API. */
+import { ok, refused, type Outcome } from "../../model/outcome.ts";
+import { replicasMax, type PortSpec } from "../../model/spec.ts";
+
+/** A DNS label (RFC 1123, 2.1). */
+export const namePattern = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+/** Names that POSIX and the usual shells can set, and dots for those that like them. */
+export const envNamePattern = /^[A-Za-z_][A-Za-z0-9_.-]*$/;
+/** `[host[:port]/]path[:tag][@digest]` (OCI distribution specification, pulling manifests). */
+export const imagePattern =
+  /^(?:(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?\/)?[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[0-9a-f]{64}|@sha512:[0-9a-f]{128})?$/;
+
+export const imageLengthMax = 512;
+export const stopTimeoutMsMax = 3_600_000;
+export const stopTimeoutMsDefault = 10_000;
+/** Bounds of lists and of single texts in them: what fits into one log entry with room to spare. */
+export const listLengthMax = 256;
+export const textLengthMax = 32_768;
+/** Bytes of a whole spec as JSON. */
+export const specBytesMax = 256 * 1024;
+
+export function parseName(text: string): Outcome<string, string> {
+  if (namePattern.test(text)) return ok(text);
+  if (text.length > 63) return refused("is longer than 63 characters");
+  return refused("is not a name: use lower-case letters, digits and hyphens, a letter or digit at both ends");
+}
+
+export function parseImage(text: string): Outcome<string, string> {
+  if (text.length <= imageLengthMax && imagePattern.test(text)) return ok(text);
+  return refused("is not an image reference such as nginx:1.27 or registry.example.com/team/app@sha256:...");
+}
+
+export function parseReplicas(text: string): Outcome<number, string> {
+  if (!/^\d{1,15}$/.test(text)) return refused("is not a whole number");
+  const replicas = Number(text);
+  return replicas <= replicasMax
+    ? ok(replicas)
+    : refused(`is more than the ${replicasMax} replicas a deployment may have`);
+}
+
+/** `NAME=value`; the value may be empty and may hold more equals signs. */
+export function parseEnvLine(text: string): Outcome<readonly [string, string], string> {
+  const at = text.indexOf("=");
+  if (at < 0) return refused("is not of the form NAME=value");
+  const name = text.slice(0, at);
+  return envNamePattern.test(name)
+    ? ok([name, text.slice(at + 1)])
+    : refused(`sets ${JSON.stringify(name.slice(0, 64))}, which is no name of a variable`);
+}
+
+export function parsePortNumber(text: string): Outcome<number, string> {
+  const port = Number(text);
+  return /^\d{1,5}$/.test(text) && port >= 1 && port <= 65_535
+    ? ok(port)
+    : refused("is not a port between 1 and 65535");
+}
+
+/** `[PUBLISHED:]CONTAINER[/PROTOCOL]`, as in `8080:80/tcp`. */
+export function parsePort(text: string): Outcome<PortSpec, string> {
+  const match = /^(?:(\d+):)?(\d+)(?:\/([a-zA-Z]+))?$/.exec(text);
+  if (match === null)
+    return refused(
+      text.split(":").length > 2
+        ? "names a host address, which is not supported; use PUBLISHED:CONTAINER"
+        : "is not of the form [PUBLISHED:]CONTAINER[/PROTOCOL], such as 8080:80/tcp",
+    );
+  const protocol = (match[3] ?? "tcp").toLowerCase();
+  if (protocol !== "tcp" && protocol !== "udp") return refused("has a protocol other than tcp and udp");
+  const container = parsePortNumber(match[2] ?? "");
+  if (!container.ok) return refused("has a container port that is not between 1 and 65535");
+  if (match[1] === undefined) return ok({ container: container.value, protocol });
+  const published = parsePortNumber(match[1]);
+  if (!published.ok) return refused("has a published port that is not between 1 and 65535");
+  return ok({ container: container.value, published: published.value, protocol });
+}
+
+/** Pairs of indexes of ports that claim the same published port of a node. */
+export function publishedTwice(
+  ports: readonly PortSpec[],
+): readonly { readonly index: number; readonly first: number }[] {
+  const seen = new Map<string, number>();
+  const twice: { index: number; first: number }[] = [];
+  ports.forEach((port, index) => {
+    if (port.published === undefined) return;
+    const key = `${port.published}/${port.protocol}`;
+    const first = seen.get(key);
+    if (first === undefined) seen.set(key, index);
+    else twice.push({ index, first });
+  });
+  return twice;
+}
