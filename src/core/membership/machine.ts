@@ -31,6 +31,9 @@ export interface LocalMember {
   readonly rng: Rng;
 }
 
+/** Past this many, full state is too large to exchange each time someone comes or goes. */
+const SETTLE_MEMBERS = 32;
+
 type Phase = "idle" | "running" | "leaving" | "left";
 
 export class MembershipMachine implements Machine<MembershipInput, MembershipEffect> {
@@ -245,6 +248,7 @@ export class MembershipMachine implements Machine<MembershipInput, MembershipEff
       this.#join(now);
       this.#exchangeState(now);
       this.#reconnect(now);
+      this.#settle(now);
     }
     this.#gossip(now);
     if (
@@ -275,6 +279,13 @@ export class MembershipMachine implements Machine<MembershipInput, MembershipEff
     this.#schedulePushPull(now);
     const [member] = this.#view.draw(1, ({ record }) => record.status === "alive");
     if (member !== undefined) this.#pushPull(member.record.addresses[0] ?? "", member.record.id, now);
+  }
+
+  /** Departure: a small fleet exchanges state soon after someone came or went, for whoever the gossip missed. */
+  #settle(now: Instant): void {
+    if (!this.#roster.takeTurnover() || this.#view.presentCount >= SETTLE_MEMBERS) return;
+    const soon = now + this.#options.settleMs * (0.5 + this.#rng.next());
+    this.#pushPullAt = Math.min(this.#pushPullAt, soon);
   }
 
   #schedulePushPull(now: Instant): void {

@@ -31,6 +31,8 @@ export interface MembershipOptions {
   readonly datagramBytes: number;
   /** Full state exchange with a random member; stretched as the fleet grows past 32 members. */
   readonly pushPullIntervalMs: number;
+  /** In fleets of up to 32, each member exchanges full state about this long after someone came or went. */
+  readonly settleMs: number;
   /** A random dead member is pinged this often, so that a healed partition comes together again. */
   readonly reconnectIntervalMs: number;
   /** Addresses given to join are tried again this often until one answers. */
@@ -54,9 +56,10 @@ export const membershipDefaults: MembershipOptions = {
   lateWakeMs: 100,
   gossipIntervalMs: 100,
   gossipFanout: 3,
-  retransmitMult: 4,
+  retransmitMult: 6,
   datagramBytes: 1200,
   pushPullIntervalMs: 15_000,
+  settleMs: 600,
   reconnectIntervalMs: 1000,
   joinRetryMs: 1000,
   forgetAfterMs: 3_600_000,

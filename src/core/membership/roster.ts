@@ -42,6 +42,7 @@ export class Roster {
   readonly #suspects = new Set<NodeId>();
   readonly #gone = new Set<NodeId>();
   #self: MemberRecord;
+  #hasTurnover = false;
 
   constructor(parts: RosterParts, options: MembershipOptions, self: MemberRecord) {
     assert(self.addresses.length > 0, "a member has an address");
@@ -62,6 +63,13 @@ export class Roster {
   get hasDead(): boolean {
     for (const id of this.#gone) if (this.#parts.view.get(id)?.record.status === "dead") return true;
     return false;
+  }
+
+  /** True once after somebody came, returned, refuted, died or left. */
+  takeTurnover(): boolean {
+    const had = this.#hasTurnover;
+    this.#hasTurnover = false;
+    return had;
   }
 
   announceMeta(meta: MemberMeta): void {
@@ -115,6 +123,9 @@ export class Roster {
         this.#remember(record, evidence, now - goneForMs, now);
       } else if (record.status === "alive") {
         this.#applyAlive(record, now);
+        // Taken for dead here and alive over there, as after a partition: it can only speak for itself.
+        const notice = this.noticeFor(record.id);
+        if (notice?.kind === "dead") notices.push({ member: record, update: notice });
       } else if (record.status === "left") {
         this.apply({ kind: "left", id: record.id, incarnation: record.incarnation }, now);
       } else if (
@@ -213,6 +224,7 @@ export class Roster {
     if (known === undefined) {
       view.add({ record, changedAt: now, suspicion: undefined, evidence: 0 });
       queue.push({ kind: "alive", record });
+      this.#hasTurnover = true;
       outbox.event({ kind: "member-joined", member: record });
       return false;
     }
@@ -223,7 +235,10 @@ export class Roster {
     known.suspicion = undefined;
     this.#suspects.delete(record.id);
     this.#gone.delete(record.id);
-    if (before.status !== "alive") known.changedAt = now;
+    if (before.status !== "alive") {
+      known.changedAt = now;
+      this.#hasTurnover = true;
+    }
     queue.push({ kind: "alive", record: known.record });
     const hasReturned = before.status === "dead" || before.status === "left";
     if (suspicion !== undefined) {
@@ -301,6 +316,7 @@ export class Roster {
     this.#parts.view.setRecord(member, { ...member.record, ...change });
     this.#suspects.delete(member.record.id);
     this.#gone.add(member.record.id);
+    this.#hasTurnover = true;
   }
 
   /** Takes over the memory of a member that was gone before this node came. */
