@@ -20,6 +20,8 @@ export interface ContainerSpec {
   /** `uid[:gid]` or names resolved in the image; empty for root. */
   readonly user: string;
   readonly hostname: string;
+  /** What the hostname resolves to inside; undefined for a loopback address. */
+  readonly addresses?: readonly string[];
   /** A network namespace to join; undefined for one of its own with only loopback. */
   readonly networkNamespace?: string;
   /** 0 means no limit. */

@@ -1,0 +1,86 @@
+/** Control groups of containers, version 1 (also hybrid) and version 2. The OCI runtime makes and limits them; this reads and ends them. */
+import { readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { isErrno, readIfThere } from "./bundle.ts";
+
+export interface CgroupTree {
+  /** Mount points of all hierarchies in which a container's group may be. */
+  readonly mounts: readonly string[];
+  /** Where the memory controller is; undefined when the kernel has none. */
+  readonly memory: string | undefined;
+  /** The version 2 hierarchy, with or without controllers. */
+  readonly unified: string | undefined;
+  readonly isV2: boolean;
+}
+
+/** From /proc/self/mounts. */
+export function parseCgroupMounts(mounts: string): CgroupTree {
+  const found: string[] = [];
+  let memory: string | undefined;
+  let unified: string | undefined;
+  let isV2 = true;
+  for (const line of mounts.split("\n")) {
+    const [, path, type, options] = line.split(" ");
+    if (path === undefined || options === undefined) continue;
+    if (type === "cgroup2") unified = path;
+    else if (type !== "cgroup") continue;
+    found.push(path);
+    if (type !== "cgroup") continue;
+    isV2 = false;
+    if (options.split(",").includes("memory")) memory = path;
+  }
+  if (isV2) memory = unified;
+  return { mounts: found, memory, unified, isV2 };
+}
+
+export function readCgroupTree(): CgroupTree {
+  return parseCgroupMounts(readFileSync("/proc/self/mounts", "utf8"));
+}
+
+/** How many processes the kernel killed for want of memory in this group. */
+export function oomKills(tree: CgroupTree, group: string): number {
+  if (tree.memory === undefined) return 0;
+  const file = tree.isV2 ? "memory.events" : "memory.oom_control";
+  const text = readIfThere(`${tree.memory}${group}/${file}`) ?? "";
+  return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0);
+}
+
+/** Whether swap is accounted: without it a limit on it is refused. */
+export function hasSwapLimit(tree: CgroupTree): boolean {
+  if (tree.memory === undefined || tree.isV2) return false;
+  return readIfThere(`${tree.memory}/memory.memsw.limit_in_bytes`) !== undefined;
+}
+
+export function cgroupProcesses(tree: CgroupTree, group: string): number[] {
+  const pids = new Set<number>();
+  for (const mount of tree.mounts)
+    for (const line of (readIfThere(`${mount}${group}/cgroup.procs`) ?? "").split("\n"))
+      if (line !== "") pids.add(Number(line));
+  return [...pids].toSorted((a, b) => a - b);
+}
+
+/** SIGKILL to all in the group: in one stroke where the kernel can (5.14), else one by one. */
+export function killCgroup(tree: CgroupTree, group: string): void {
+  if (tree.unified !== undefined)
+    try {
+      writeFileSync(`${tree.unified}${group}/cgroup.kill`, "1");
+    } catch (error) {
+      if (!isErrno(error, "ENOENT", "ENODEV", "EOPNOTSUPP", "EACCES")) throw error;
+    }
+  for (const pid of cgroupProcesses(tree, group)) {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch (error) {
+      if (!isErrno(error, "ESRCH")) throw error;
+    }
+  }
+}
+
+/** Removes the group in every hierarchy; what is gone or still in use stays as it is. */
+export function removeCgroup(tree: CgroupTree, group: string): void {
+  for (const mount of tree.mounts)
+    try {
+      rmdirSync(`${mount}${group}`);
+    } catch (error) {
+      if (!isErrno(error, "ENOENT", "EBUSY", "ENOTEMPTY")) throw error;
+    }
+}

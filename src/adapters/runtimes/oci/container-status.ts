@@ -1,0 +1,45 @@
+/** What the disk and /proc say about one container. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { ContainerStatus } from "../../../ports/container-runtime.ts";
+import { readIfThere, readMeta, readPid, type BundlePaths } from "./bundle.ts";
+import { oomKills, type CgroupTree } from "./cgroups.ts";
+import { livesInCgroup, livesWithArgument } from "./processes.ts";
+
+const killedBySignal9 = 137;
+
+/** `cgroup` is used when the container's own record of it is damaged. */
+export function containerStatus(
+  id: string,
+  paths: BundlePaths,
+  tree: CgroupTree,
+  cgroup: string,
+): ContainerStatus | undefined {
+  if (!existsSync(paths.directory)) return undefined;
+  const meta = readMeta(paths) ?? { labels: {}, cgroup };
+  const named = { id, labels: meta.labels };
+  const ended = () => {
+    const exitCode = readExitCode(paths);
+    if (exitCode === undefined) return undefined;
+    const oomKilled =
+      exitCode === killedBySignal9 &&
+      (oomKills(tree, meta.cgroup) > 0 || existsSync(join(paths.directory, "oom")));
+    return { ...named, phase: "exited" as const, exitCode, oomKilled };
+  };
+  const early = ended();
+  if (early !== undefined) return early;
+
+  const phase = existsSync(paths.started) ? "running" : "created";
+  const pid = readPid(paths.pid);
+  if (pid === undefined) return { ...named, phase: "unknown" };
+  if (livesInCgroup(pid, meta.cgroup)) return { ...named, phase, pid };
+  // Between the end of the process and conmon's record of it the container still counts as running.
+  const conmonPid = readPid(paths.conmonPid);
+  if (conmonPid !== undefined && livesWithArgument(conmonPid, id)) return { ...named, phase };
+  return ended() ?? { ...named, phase: "unknown" };
+}
+
+function readExitCode(paths: BundlePaths): number | undefined {
+  const text = readIfThere(paths.exit)?.trim();
+  return text !== undefined && /^\d{1,3}$/.test(text) ? Number(text) : undefined;
+}

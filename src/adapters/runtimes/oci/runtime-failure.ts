@@ -1,0 +1,34 @@
+/** What the OCI runtime says when it refuses, as an error of the port. */
+import { RuntimeError } from "../../../ports/container-runtime.ts";
+
+/** Words of runc and crun for a program or working directory that is not there or cannot be run. */
+const badCommand =
+  /exec: "|executable file|chdir to cwd|exec format error|open executable|mkdir .* not a directory/i;
+
+/** `attempt` is what was being done, such as "create"; `detail` the runtime's words. */
+export function describeFailure(id: string, attempt: string, detail: string): RuntimeError {
+  const words = plainWords(detail);
+  const code = badCommand.test(words) ? "bad-command" : "failed";
+  return new RuntimeError(`${attempt} ${id}: ${words}`, {
+    code,
+    id,
+    detail: words,
+  });
+}
+
+export function unavailable(program: string, cause: unknown): RuntimeError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  const detail = `cannot run ${program}: ${reason}`;
+  return new RuntimeError(detail, { code: "unavailable", detail }, { cause });
+}
+
+/** runc logs as `time="..." level=error msg="..."`, the last line says it best. */
+function plainWords(detail: string): string {
+  const line = detail.split("\n").findLast((text) => text.trim() !== "") ?? "";
+  const message = /msg="((?:[^"\\]|\\.)*)"/.exec(line)?.[1];
+  const words = message === undefined ? line : message.replaceAll('\\"', '"');
+  return words
+    .replace(/^(runc|crun) create failed: /, "")
+    .replace(/^unable to start container process: /, "")
+    .trim();
+}

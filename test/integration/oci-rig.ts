@@ -1,0 +1,67 @@
+/** A real OCI runtime over a temporary directory and a control group of its own, for tests and benchmarks. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import {
+  OciRuntime,
+  ociRuntimeDefaults,
+  type OciRuntimeOptions,
+} from "../../src/adapters/runtimes/oci/oci-runtime.ts";
+import { SystemClock } from "../../src/adapters/system/system-clock.ts";
+import type { ContainerSpec } from "../../src/ports/container-runtime.ts";
+import type { LogFields, Logger } from "../../src/ports/logger.ts";
+import { makeBusyboxLayer } from "./machine-needs.ts";
+
+export interface OciRig {
+  readonly directory: string;
+  readonly layer: string;
+  readonly options: OciRuntimeOptions;
+  open(): OciRuntime;
+  /** What runs `args` in the busybox image. */
+  spec(id: string, args: readonly string[]): ContainerSpec;
+  dispose(): Promise<void>;
+}
+
+export function makeOciRig(changes: Partial<OciRuntimeOptions> = {}): OciRig {
+  const directory = mkdtempSync(join(tmpdir(), "muster-oci-"));
+  const layer = makeBusyboxLayer(join(directory, "layer"));
+  const options: OciRuntimeOptions = {
+    ...ociRuntimeDefaults,
+    root: join(directory, "oci"),
+    cgroupParent: `/${basename(directory)}`,
+    ...changes,
+  };
+  const open = (): OciRuntime => new OciRuntime({ clock: new SystemClock(), log: silentLogger }, options);
+  return {
+    directory,
+    layer,
+    options,
+    open,
+    spec: (id, args) => ({
+      id,
+      labels: {},
+      layers: [layer],
+      args,
+      env: [],
+      workingDirectory: "/",
+      user: "",
+      hostname: "rig",
+      cpuMillis: 0,
+      memoryBytes: 0,
+    }),
+    dispose: async () => {
+      const runtime = open();
+      for (const { id } of await runtime.list()) await runtime.remove(id);
+      await runtime.close();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+const silentLogger: Logger = {
+  error: (message: string, fields?: LogFields) => console.error(message, fields),
+  warn: (message: string, fields?: LogFields) => console.warn(message, fields),
+  info: () => {},
+  debug: () => {},
+  child: () => silentLogger,
+};
