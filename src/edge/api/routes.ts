@@ -1,0 +1,224 @@
+/** What each path of the API does: parse, ask the node, answer. Routing between nodes is the node's own business. */
+import type { BunRequest, Server } from "bun";
+import type { Outcome } from "../../model/outcome.ts";
+import { ProblemError, type Problem } from "../../model/problem.ts";
+import type { DeploymentKey, NodeApi } from "../../node/node-api.ts";
+import {
+  bodyBytesMax,
+  checked,
+  checkedJson,
+  downSchema,
+  eventsQuery,
+  execQuery,
+  inviteSchema,
+  listQuery,
+  logsQuery,
+  nameSchema,
+  noQuery,
+  promisesQuery,
+  scaleSchema,
+  specSchema,
+} from "./bodies.ts";
+import { ExecSocket } from "./exec-socket.ts";
+import { problemOf, problemResponse } from "./problem-status.ts";
+import { eventsResponse, linesResponse } from "./streams.ts";
+
+type ApiServer = Server<ExecSocket>;
+type KeyRequest = BunRequest<string>;
+
+/** Seconds a request may be quiet; streams lift it for themselves. */
+const idleTimeoutSeconds = 120;
+
+/** The paths as Bun.serve takes them; `allow` refuses a request before it is looked at. */
+export function createRoutes(api: NodeApi, allow: (request: Request) => Problem | undefined) {
+  /** Runs a handler, and answers what it throws. */
+  function answer<R extends Request>(
+    handle: (request: R, server: ApiServer) => Promise<Response | undefined> | Response,
+  ) {
+    return async (request: R, server: ApiServer): Promise<Response | undefined> => {
+      try {
+        server.timeout(request, idleTimeoutSeconds);
+        const refusal = allow(request);
+        if (refusal !== undefined) throw new ProblemError(refusal);
+        return await handle(request, server);
+      } catch (error) {
+        return problemResponse(problemOf(error));
+      }
+    };
+  }
+
+  return {
+    "/v1/status": {
+      GET: answer((request) => {
+        refuseQuery(request);
+        return Response.json(api.status());
+      }),
+    },
+    "/v1/nodes": {
+      GET: answer((request) => {
+        refuseQuery(request);
+        return Response.json(api.nodes());
+      }),
+    },
+    "/v1/invites": {
+      POST: answer(async (request) => {
+        const { ttlMs } = checkedJson(inviteSchema, await bodyOf(request));
+        return Response.json(await api.invite({ ttlMs }), { status: 201 });
+      }),
+    },
+    "/v1/promises": {
+      GET: answer(async (request) =>
+        Response.json(await api.promises(checked(promisesQuery, queryOf(request), "query").scope)),
+      ),
+    },
+    "/v1/down": {
+      POST: answer(async (request) => {
+        const { keep } = checkedJson(downSchema, await bodyOf(request));
+        await api.down({ keep });
+        return Response.json({});
+      }),
+    },
+    "/v1/deployments": {
+      GET: answer(async (request) =>
+        Response.json(await api.deployments(checked(listQuery, queryOf(request), "query").namespace)),
+      ),
+    },
+    "/v1/deployments/:namespace/:name": {
+      GET: answer(async (request: KeyRequest) => {
+        refuseQuery(request);
+        return jsonOf(await api.inspect(keyOf(request)));
+      }),
+      PUT: answer(async (request: KeyRequest) => {
+        const key = keyOf(request);
+        refuseQuery(request);
+        const spec = checkedJson(specSchema, await bodyOf(request));
+        if (spec.namespace !== key.namespace || spec.name !== key.name)
+          throw new ProblemError({
+            code: "invalid-request",
+            message: `the body declares ${spec.namespace}/${spec.name}, the path names ${key.namespace}/${key.name}`,
+          });
+        const createOnly = request.headers.get("if-none-match") === "*";
+        return jsonOf(await api.declare(spec, { requestId: requestIdOf(request), createOnly }));
+      }),
+      DELETE: answer(async (request: KeyRequest) => {
+        refuseQuery(request);
+        return jsonOf(await api.delete(keyOf(request), { requestId: requestIdOf(request) }));
+      }),
+    },
+    "/v1/deployments/:namespace/:name/scale": {
+      PUT: answer(async (request: KeyRequest) => {
+        const key = keyOf(request);
+        const { replicas } = checkedJson(scaleSchema, await bodyOf(request));
+        return jsonOf(await api.scale(key, replicas, { requestId: requestIdOf(request) }));
+      }),
+    },
+    "/v1/deployments/:namespace/:name/cohort": {
+      GET: answer(async (request: KeyRequest) => {
+        refuseQuery(request);
+        return jsonOf(await api.cohort(keyOf(request)));
+      }),
+    },
+    "/v1/deployments/:namespace/:name/events": {
+      GET: answer(async (request: KeyRequest, server) => {
+        const query = checked(eventsQuery, queryOf(request), "query");
+        const abort = abortWith(request, server);
+        const events = valueOf(
+          await api.events(keyOf(request), {
+            follow: query.follow,
+            sinceIndex: query.since ?? lastEventId(request),
+            signal: abort.signal,
+          }),
+        );
+        // One entry may hold several events: whoever resumes at the id sees the last entry again, whole.
+        return eventsResponse(events, abort, (event) => `${Math.max(0, event.index - 1)}`);
+      }),
+    },
+    "/v1/deployments/:namespace/:name/logs": {
+      GET: answer(async (request: KeyRequest, server) => {
+        const { follow, replica, tail } = checked(logsQuery, queryOf(request), "query");
+        const abort = abortWith(request, server);
+        const lines = await api.logs(keyOf(request), {
+          follow,
+          signal: abort.signal,
+          ...(replica === undefined ? {} : { replica }),
+          ...(tail === undefined ? {} : { tail }),
+        });
+        return linesResponse(valueOf(lines), abort);
+      }),
+    },
+    "/v1/deployments/:namespace/:name/exec": {
+      GET: answer((request: KeyRequest, server) => {
+        const { replica } = checked(execQuery, queryOf(request), "query");
+        return upgraded(server, request, new ExecSocket(api, { key: keyOf(request), replica }));
+      }),
+    },
+  };
+}
+
+async function upgraded(
+  server: ApiServer,
+  request: Request,
+  data: ExecSocket,
+): Promise<Response | undefined> {
+  if (server.upgrade(request, { data })) return undefined;
+  throw new ProblemError({ code: "invalid-request", message: "exec is a WebSocket: ask for the upgrade" });
+}
+
+function keyOf(request: KeyRequest): DeploymentKey {
+  return {
+    namespace: checked(nameSchema, request.params.namespace, "namespace in the path"),
+    name: checked(nameSchema, request.params.name, "name in the path"),
+  };
+}
+
+function queryOf(request: Request): unknown {
+  return Object.fromEntries(new URL(request.url).searchParams);
+}
+
+/** For paths that take no query: one that is there is a mistake. */
+function refuseQuery(request: Request): void {
+  checked(noQuery, queryOf(request), "query");
+}
+
+async function bodyOf(request: Request): Promise<string> {
+  const declared = Number(request.headers.get("content-length") ?? 0);
+  const body = declared > bodyBytesMax ? undefined : await request.text();
+  if (body === undefined || Buffer.byteLength(body) > bodyBytesMax)
+    throw new ProblemError({
+      code: "invalid-request",
+      message: `the body is larger than ${bodyBytesMax / 1024} KiB`,
+    });
+  return body;
+}
+
+function requestIdOf(request: Request): string {
+  const id = request.headers.get("idempotency-key");
+  if (id === null) return Bun.randomUUIDv7();
+  if (/^[\x21-\x7e]{1,64}$/.test(id)) return id;
+  throw new ProblemError({
+    code: "invalid-request",
+    message: "Idempotency-Key must be 1 to 64 printable ASCII characters",
+  });
+}
+
+function lastEventId(request: Request): number {
+  const id = request.headers.get("last-event-id");
+  return id !== null && /^\d{1,15}$/.test(id) ? Number(id) : 0;
+}
+
+/** Aborts when the caller is gone, and lifts the limit on quiet time. */
+function abortWith(request: Request, server: ApiServer): AbortController {
+  server.timeout(request, 0);
+  const abort = new AbortController();
+  request.signal.addEventListener("abort", () => abort.abort(), { once: true });
+  return abort;
+}
+
+function valueOf<T>(outcome: Outcome<T, Problem>): T {
+  if (outcome.ok) return outcome.value;
+  throw new ProblemError(outcome.error);
+}
+
+function jsonOf(outcome: Outcome<unknown, Problem>): Response {
+  return Response.json(valueOf(outcome));
+}

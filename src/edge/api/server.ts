@@ -1,0 +1,113 @@
+/** The HTTP API of one node: on a unix socket that only its owner can open, and if asked for on loopback. */
+import type { Server } from "bun";
+import { chmod } from "node:fs/promises";
+import { ProblemError, type Problem } from "../../model/problem.ts";
+import type { NodeApi } from "../../node/node-api.ts";
+import { bodyBytesMax } from "./bodies.ts";
+import { frameBytesMax } from "./exec-frames.ts";
+import type { ExecSocket } from "./exec-socket.ts";
+import { problemResponse } from "./problem-status.ts";
+import { createRoutes } from "./routes.ts";
+import { clearSocketFile } from "./socket-file.ts";
+
+export interface ApiOptions {
+  readonly socketPath: string;
+  /**
+   * Also listen on this loopback address; port 0 lets the system choose. Whoever can connect has all
+   * the rights of the agent, and that is every user of the machine.
+   */
+  readonly loopback?: { readonly hostname: "127.0.0.1" | "::1"; readonly port: number };
+}
+
+export interface Api {
+  /** The loopback port that is listened on. */
+  readonly port: number | undefined;
+  /** Takes no new requests, waits at most `graceMs` for the ones under way, then cuts them. */
+  close(graceMs: number): Promise<void>;
+}
+
+const loopbackHost = /^(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?$/;
+
+/** Resolves when requests are answered. Throws ProblemError `conflict` when another agent has the socket. */
+export async function createApi(api: NodeApi, options: ApiOptions): Promise<Api> {
+  await clearSocketFile(options.socketPath);
+  const servers: Server<ExecSocket>[] = [];
+  // The file is made with the umask: between making it and chmod anybody could open it.
+  const umask = process.umask(0o177);
+  try {
+    servers.push(
+      Bun.serve<ExecSocket, string>({
+        unix: options.socketPath,
+        ...handlers(api, refuseBrowser),
+      }),
+    );
+  } finally {
+    process.umask(umask);
+  }
+  await chmod(options.socketPath, 0o600);
+  if (options.loopback !== undefined)
+    try {
+      servers.push(
+        Bun.serve<ExecSocket, string>({
+          ...options.loopback,
+          ...handlers(api, refuseForeign),
+        }),
+      );
+    } catch (error) {
+      await Promise.all(servers.map((server) => server.stop(true)));
+      throw new ProblemError(
+        {
+          code: "conflict",
+          message: `cannot listen on ${options.loopback.hostname}:${options.loopback.port}`,
+        },
+        { cause: error },
+      );
+    }
+  return {
+    port: servers[1]?.port,
+    async close(graceMs) {
+      const stopped = Promise.all(servers.map((server) => server.stop(false)));
+      const cut = setTimeout(() => {
+        for (const server of servers) void server.stop(true);
+      }, graceMs);
+      await stopped;
+      clearTimeout(cut);
+    },
+  };
+}
+
+function handlers(api: NodeApi, allow: (request: Request) => Problem | undefined) {
+  return {
+    maxRequestBodySize: 2 * bodyBytesMax,
+    routes: createRoutes(api, allow),
+    fetch(request: Request): Response {
+      return problemResponse({
+        code: "not-found",
+        message: `there is no ${request.method} ${new URL(request.url).pathname}`,
+        next: "docs/guide/api.md lists every path",
+      });
+    },
+    websocket: {
+      // Bun answers pings by itself; a session may be silent for as long as it likes.
+      idleTimeout: 0,
+      maxPayloadLength: frameBytesMax,
+      message: (socket: Bun.ServerWebSocket<ExecSocket>, data: string | Uint8Array) =>
+        socket.data.message(socket, data),
+      drain: (socket: Bun.ServerWebSocket<ExecSocket>) => socket.data.drain(),
+      close: (socket: Bun.ServerWebSocket<ExecSocket>) => socket.data.closed(),
+    },
+  };
+}
+
+/** A page that a user of this machine has open must not reach the agent: browsers name the page's origin. */
+function refuseBrowser(request: Request): Problem | undefined {
+  if (request.headers.get("origin") === null) return undefined;
+  return { code: "invalid-request", message: "requests from web pages are refused" };
+}
+
+/** Against rebinding: a name that a stranger's DNS points at loopback is not a name of this machine. */
+function refuseForeign(request: Request): Problem | undefined {
+  if (!loopbackHost.test(request.headers.get("host") ?? ""))
+    return { code: "invalid-request", message: "the Host header must name loopback" };
+  return refuseBrowser(request);
+}

@@ -1,0 +1,186 @@
+/**
+ * The typed client of the API. It mirrors NodeApi; what NodeApi refuses with a value arrives here as
+ * a thrown ProblemError, and a missing agent as AgentUnreachable.
+ */
+import type { HistoryEvent } from "../../model/event.ts";
+import { ProblemError, type Problem } from "../../model/problem.ts";
+import type { DeploymentSpec } from "../../model/spec.ts";
+import type { CohortView, DeploymentView, NodeView, PromiseView, StatusView } from "../../model/views.ts";
+import type { DeploymentKey, LogQuery, ReplicaLogLine, WriteAnswer } from "../../node/node-api.ts";
+import type { ExecRequest, ExecSession } from "../../ports/container-runtime.ts";
+import { openExec } from "./exec-client.ts";
+import { AgentUnreachable } from "./failures.ts";
+import { textLines } from "./text-lines.ts";
+
+export interface InviteAnswer {
+  readonly token: string;
+  readonly expiresAtMs: number;
+  readonly join: readonly string[];
+}
+
+export interface PromisesAnswer {
+  readonly promises: readonly PromiseView[];
+  readonly unreachable: readonly string[];
+}
+
+interface CallOptions {
+  readonly method?: "GET" | "POST" | "PUT" | "DELETE";
+  readonly body?: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly signal?: AbortSignal;
+}
+
+/** Writes carry an id of their own, so that one that is sent again changes nothing twice. */
+function writeHeaders(): Record<string, string> {
+  return { "idempotency-key": Bun.randomUUIDv7() };
+}
+
+export class MusterClient {
+  readonly socketPath: string;
+
+  constructor(socketPath: string) {
+    this.socketPath = socketPath;
+  }
+
+  status(): Promise<StatusView> {
+    return this.#json("/v1/status");
+  }
+
+  nodes(): Promise<readonly NodeView[]> {
+    return this.#json("/v1/nodes");
+  }
+
+  invite(ttlMs: number): Promise<InviteAnswer> {
+    return this.#json("/v1/invites", { method: "POST", body: { ttlMs } });
+  }
+
+  promises(scope: "fleet" | "node"): Promise<PromisesAnswer> {
+    return this.#json(`/v1/promises?scope=${scope}`);
+  }
+
+  deployments(namespace: string | undefined): Promise<readonly DeploymentView[]> {
+    return this.#json(
+      namespace === undefined
+        ? "/v1/deployments"
+        : `/v1/deployments?namespace=${encodeURIComponent(namespace)}`,
+    );
+  }
+
+  declare(spec: DeploymentSpec, options: { readonly createOnly: boolean }): Promise<WriteAnswer> {
+    const headers = { ...writeHeaders(), ...(options.createOnly ? { "if-none-match": "*" } : {}) };
+    return this.#json(pathOf(spec), { method: "PUT", body: spec, headers });
+  }
+
+  scale(key: DeploymentKey, replicas: number): Promise<WriteAnswer> {
+    return this.#json(`${pathOf(key)}/scale`, { method: "PUT", body: { replicas }, headers: writeHeaders() });
+  }
+
+  delete(key: DeploymentKey): Promise<WriteAnswer> {
+    return this.#json(pathOf(key), { method: "DELETE", headers: writeHeaders() });
+  }
+
+  inspect(key: DeploymentKey): Promise<DeploymentView> {
+    return this.#json(pathOf(key));
+  }
+
+  cohort(key: DeploymentKey): Promise<CohortView> {
+    return this.#json(`${pathOf(key)}/cohort`);
+  }
+
+  /** Resolves when the agent has done it, or is gone before it could say so. */
+  async down(keep: boolean): Promise<void> {
+    const response = await this.#fetch("/v1/down", { method: "POST", body: { keep } });
+    await response.text().catch(() => "");
+  }
+
+  async *events(
+    key: DeploymentKey,
+    options: { readonly follow: boolean; readonly sinceIndex: number; readonly signal: AbortSignal },
+  ): AsyncGenerator<HistoryEvent> {
+    const path = `${pathOf(key)}/events?follow=${options.follow}&since=${options.sinceIndex}`;
+    let kind = "message";
+    for await (const line of this.#lines(path, options.signal)) {
+      if (line === "") kind = "message";
+      else if (line.startsWith("event: ")) kind = line.slice("event: ".length);
+      else if (line.startsWith("data: ")) {
+        if (kind === "problem") {
+          const problem: Problem = JSON.parse(line.slice("data: ".length));
+          throw new ProblemError(problem);
+        }
+        const event: HistoryEvent = JSON.parse(line.slice("data: ".length));
+        yield event;
+      }
+    }
+  }
+
+  async *logs(key: DeploymentKey, query: LogQuery): AsyncGenerator<ReplicaLogLine> {
+    const parameters = new URLSearchParams({ follow: String(query.follow) });
+    if (query.replica !== undefined) parameters.set("replica", String(query.replica));
+    if (query.tail !== undefined) parameters.set("tail", String(query.tail));
+    for await (const text of this.#lines(`${pathOf(key)}/logs?${parameters}`, query.signal)) {
+      const line: ReplicaLogLine | { problem: Problem } = JSON.parse(text);
+      if ("problem" in line) throw new ProblemError(line.problem);
+      yield line;
+    }
+  }
+
+  exec(key: DeploymentKey, replica: number | undefined, request: ExecRequest): Promise<ExecSession> {
+    const query = replica === undefined ? "" : `?replica=${replica}`;
+    return openExec(this.socketPath, `${pathOf(key)}/exec${query}`, request);
+  }
+
+  async #json<T>(path: string, options: CallOptions = {}): Promise<T> {
+    const response = await this.#fetch(path, options);
+    const value: T = JSON.parse(await response.text());
+    return value;
+  }
+
+  /** Ends quietly when the caller's signal aborts. */
+  async *#lines(path: string, signal: AbortSignal): AsyncGenerator<string> {
+    try {
+      const { body } = await this.#fetch(path, { signal });
+      if (body !== null) yield* textLines(body);
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+  }
+
+  async #fetch(path: string, options: CallOptions): Promise<Response> {
+    let response: Response;
+    try {
+      response = await fetch(`http://muster${path}`, {
+        unix: this.socketPath,
+        method: options.method ?? "GET",
+        // A stream may be silent for as long as it likes.
+        timeout: false,
+        ...(options.headers === undefined ? {} : { headers: options.headers }),
+        ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
+        ...(options.signal === undefined ? {} : { signal: options.signal }),
+      });
+    } catch (error) {
+      throw options.signal?.aborted === true
+        ? error
+        : new AgentUnreachable(this.socketPath, { cause: error });
+    }
+    if (response.ok) return response;
+    throw new ProblemError(await problemIn(response));
+  }
+}
+
+async function problemIn(response: Response): Promise<Problem> {
+  const text = await response.text();
+  try {
+    const answer: { problem?: Problem } = JSON.parse(text);
+    if (answer.problem !== undefined) return answer.problem;
+  } catch {
+    // Not the agent's own words: say what came.
+  }
+  return {
+    code: "internal",
+    message: `the agent answered ${response.status} without a problem: ${text.slice(0, 200)}`,
+  };
+}
+
+function pathOf(key: DeploymentKey): string {
+  return `/v1/deployments/${encodeURIComponent(key.namespace)}/${encodeURIComponent(key.name)}`;
+}
