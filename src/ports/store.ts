@@ -7,7 +7,8 @@
  * All writes of one `commit` become durable together or not at all, and the promise resolves only
  * once they survive a power cut. Commits take effect in call order. An adapter may join several
  * pending commits into one; that is why a node has one store for all its groups.
- * Failures: StoreError `full` (no space; nothing was written, the store stays usable), `corrupt`, `closed`, `failed`.
+ * What is read is what is durable: a commit that is still pending is not seen.
+ * Failures: StoreError `locked` (from `open`), `full` (no space; nothing was written, the store stays usable), `corrupt`, `closed`, `failed`.
  */
 import type { GroupId } from "../model/ids.ts";
 
@@ -70,7 +71,12 @@ export interface Store {
 export type StoreErrorInfo =
   | { readonly code: "full"; readonly path: string }
   | { readonly code: "corrupt"; readonly path: string; readonly detail: string }
-  | { readonly code: "locked"; readonly path: string }
+  /** Another process has it, or this one has it open already. */
+  | {
+      readonly code: "locked";
+      readonly path: string;
+      readonly holderPid?: number;
+    }
   | { readonly code: "closed" }
   | { readonly code: "failed"; readonly detail: string };
 
