@@ -177,6 +177,10 @@ export class RawNode {
     return snapshot;
   }
 
+  get hardState(): HardState {
+    return this.#raft.hardState;
+  }
+
   /** Followers that cannot go on until a newer snapshot is kept, sorted. */
   get snapshotWanted(): readonly MemberId[] {
     return [...this.#raft.snapshotWanted].sort();
