@@ -182,3 +182,5 @@ export type CohortEffect =
   | { readonly kind: "event"; readonly event: HistoryEvent }
   /** The deployment is deleted and nobody needs this group any more: drop it. */
   | { readonly kind: "retire" };
+
+export type { WriteReceipt } from "./state.ts";

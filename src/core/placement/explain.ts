@@ -1,6 +1,7 @@
 /** Why nothing could be placed, counted by reason. */
-import type { PlacementRequest, Refusal } from "../../model/placement.ts";
+import type { Offer, PlacementRequest, Refusal } from "../../model/placement.ts";
 import { formatCpu, formatMemory } from "./amounts.ts";
+import { resourceRefusal } from "./quote.ts";
 
 export interface Explanation {
   /** Which reasons and how many nodes each, without the numbers that change all the time. */
@@ -48,4 +49,27 @@ function detailOf(group: readonly Refusal[], request: PlacementRequest): string 
 
 function most(group: readonly Refusal[], of: "cpuMillis" | "memoryBytes"): number {
   return Math.max(0, ...group.map((refusal) => refusal.free?.[of] ?? 0));
+}
+
+/** Why a node that offered some slots did not offer more. */
+export function exhaustion(offer: Offer, request: PlacementRequest): Refusal {
+  const { cpuMillis, memoryBytes } = request.resources;
+  const free = {
+    cpuMillis: offer.free.cpuMillis - offer.slots * cpuMillis,
+    memoryBytes: offer.free.memoryBytes - offer.slots * memoryBytes,
+  };
+  const short = resourceRefusal(offer.node, free, request.resources);
+  if (short !== undefined) return short;
+  const port = request.ports.find((spec) => spec.published !== undefined);
+  if (port !== undefined)
+    return {
+      node: offer.node,
+      reason: "port-taken",
+      detail: `port ${port.published}/${port.protocol} serves one replica a node`,
+    };
+  return {
+    node: offer.node,
+    reason: "busy",
+    detail: `takes ${offer.slots} more promises at most`,
+  };
 }
