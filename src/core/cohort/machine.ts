@@ -3,7 +3,7 @@
  * in as inputs, and what is to be written goes out as proposals. Every member applies; only the
  * steward acts. The invariants H1.. are in docs/protocols/cohort.md.
  */
-import { unreachable } from "../../model/assert.ts";
+import { defined, unreachable } from "../../model/assert.ts";
 import type { NodeId } from "../../model/ids.ts";
 import { ok, refused } from "../../model/outcome.ts";
 import type { ProblemCode } from "../../model/problem.ts";
@@ -24,8 +24,6 @@ import { toleranceNotes } from "./voters.ts";
 
 export interface CohortSetup {
   readonly self: NodeId;
-  /** From `foundingState` or a decoded snapshot. */
-  readonly state: CohortState;
   readonly policy: PlacementPolicy;
   /** Added to an Instant it gives the wall clock, milliseconds since 1970. */
   readonly wallOffsetMs: number;
@@ -42,7 +40,7 @@ export class CohortMachine implements Machine<CohortInput, CohortEffect> {
   readonly #options: CohortOptions;
   readonly #proposals = new Proposals();
   readonly #waiting = new Set<string>();
-  #state: CohortState;
+  #state: CohortState | undefined;
   #wallOffsetMs: number;
   #fleet: Fleet | undefined;
   #config: GroupConfig | undefined;
@@ -52,22 +50,23 @@ export class CohortMachine implements Machine<CohortInput, CohortEffect> {
   #isRetired = false;
   #effects: CohortEffect[] = [];
 
-  constructor(setup: CohortSetup, options: CohortOptions) {
+  /** `state` is from `foundingState` or a decoded snapshot; undefined until a new member is sent one. */
+  constructor(setup: CohortSetup, options: CohortOptions, state: CohortState | undefined) {
     this.#self = setup.self;
-    this.#state = setup.state;
+    this.#state = state;
     this.#policy = setup.policy;
     this.#wallOffsetMs = setup.wallOffsetMs;
     this.#options = options;
   }
 
   /** Immutable: may be kept, encoded and shown at any time. */
-  get state(): CohortState {
+  get state(): CohortState | undefined {
     return this.#state;
   }
 
   /** This member leads and all earlier entries are in its state. */
   get isActiveSteward(): boolean {
-    return this.#steward?.isActive(this.#state) ?? false;
+    return this.#state !== undefined && (this.#steward?.isActive(this.#state) ?? false);
   }
 
   deadline(): Instant | undefined {
@@ -143,7 +142,7 @@ export class CohortMachine implements Machine<CohortInput, CohortEffect> {
   }
 
   #takeCommitted({ index, term, command }: Extract<CohortInput, { kind: "committed" }>, now: Instant): void {
-    const before = this.#state;
+    const before = defined(this.#state, "a state that the entry follows");
     const { state, history } = applyCommand(before, command, index);
     if (state === before) return;
     this.#state = state;
@@ -158,7 +157,7 @@ export class CohortMachine implements Machine<CohortInput, CohortEffect> {
   }
 
   #takeRestored(state: CohortState): void {
-    if (state.index <= this.#state.index) return;
+    if (this.#state !== undefined && state.index <= this.#state.index) return;
     this.#state = state;
     for (const requestId of this.#waiting) this.#answer(requestId);
   }
@@ -171,7 +170,7 @@ export class CohortMachine implements Machine<CohortInput, CohortEffect> {
 
   #takeRequest(requestId: string, change: UserChange, now: Instant): void {
     if (this.#steward === undefined) return this.#refuseNoSteward(requestId);
-    if (this.#state.requests.has(requestId)) {
+    if (this.#state?.requests.has(requestId)) {
       this.#waiting.add(requestId);
       return this.#answer(requestId);
     }
@@ -209,7 +208,7 @@ export class CohortMachine implements Machine<CohortInput, CohortEffect> {
   ): void {
     const steward = this.#steward;
     // A holder repeats what nobody acknowledged; only one that knows all may judge it.
-    if (steward === undefined || !steward.isActive(this.#state)) return;
+    if (steward === undefined || !this.isActiveSteward) return;
     const turn = this.#turn(now, steward);
     switch (input.kind) {
       case "call-answer":
@@ -227,7 +226,7 @@ export class CohortMachine implements Machine<CohortInput, CohortEffect> {
 
   #turn(now: Instant, steward: Steward): Turn {
     const fleet = this.#fleet ?? nobody;
-    const state = this.#state;
+    const state = defined(this.#state, "a steward's state");
     const { group, deployment, epoch } = state;
     const voters = this.#config === undefined || this.#config.joint ? state.voters : this.#config.voters;
     return {
@@ -264,20 +263,20 @@ export class CohortMachine implements Machine<CohortInput, CohortEffect> {
 
   /** Replies to a waiting request from the state, with what only this member knows added. */
   #answer(requestId: string): void {
-    const answer = this.#state.requests.get(requestId);
+    const answer = this.#state?.requests.get(requestId);
     if (answer === undefined || !this.#waiting.delete(requestId)) return;
     this.#reply(requestId, answer.ok ? this.#withNotes(answer) : answer);
   }
 
   #withNotes(answer: Extract<RequestAnswer, { ok: true }>): RequestAnswer {
     if (this.#fleet === undefined) return answer;
-    const voters = this.#config?.voters ?? this.#state.voters;
+    const voters = this.#config?.voters ?? this.#state?.voters ?? [];
     const notes = toleranceNotes(voters, this.#fleet);
     return ok({ ...answer.value, notes });
   }
 
   #refuseNoSteward(requestId: string): void {
-    const name = deploymentName(this.#state.spec);
+    const name = this.#state === undefined ? "the deployment" : deploymentName(this.#state.spec);
     this.#refuse(requestId, "no-steward", {
       message:
         this.#leader === undefined || this.#leader === this.#self
@@ -300,7 +299,7 @@ export class CohortMachine implements Machine<CohortInput, CohortEffect> {
   }
 
   #retire(now: Instant): void {
-    if (this.#state.status !== "deleted" || this.#isRetired) return;
+    if (this.#state?.status !== "deleted" || this.#isRetired) return;
     this.#retireAt ??= now + this.#options.lingerMs;
     if (now < this.#retireAt) return;
     this.#isRetired = true;
