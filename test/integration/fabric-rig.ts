@@ -1,0 +1,69 @@
+/** The host fabric in a network namespace of its own, so that the machine's network stays as it is. */
+import { closeSync, mkdtempSync, openSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  HostFabric,
+  hostFabricDefaults,
+  type HostFabricOptions,
+} from "../../src/adapters/fabrics/host/host-fabric.ts";
+import { openLibC } from "../../src/adapters/fabrics/host/libc.ts";
+import { SystemClock } from "../../src/adapters/system/system-clock.ts";
+
+const newNetworkNamespace = 0x4000_0000;
+
+/** Moves this thread, and what it spawns from then on, into a new network namespace with only loopback. */
+export async function enterFreshNetwork(): Promise<() => void> {
+  const libc = openLibC();
+  const home = openSync("/proc/thread-self/ns/net", "r");
+  if (libc.symbols.unshare(newNetworkNamespace) !== 0) throw new Error("cannot make a network namespace");
+  await run("ip", "link", "set", "lo", "up");
+  return () => {
+    if (libc.symbols.setns(home, newNetworkNamespace) !== 0)
+      throw new Error("cannot return to the own network");
+    closeSync(home);
+    libc.close();
+  };
+}
+
+export interface FabricRig {
+  readonly options: HostFabricOptions;
+  readonly fabric: HostFabric;
+  open(): HostFabric;
+  dispose(): Promise<void>;
+}
+
+export async function makeFabricRig(): Promise<FabricRig> {
+  const leave = await enterFreshNetwork();
+  const statePath = mkdtempSync(join(tmpdir(), "muster-fabric-"));
+  const options: HostFabricOptions = { ...hostFabricDefaults, statePath };
+  const opened: HostFabric[] = [];
+  const open = (): HostFabric => {
+    const fabric = new HostFabric({ clock: new SystemClock() }, options);
+    opened.push(fabric);
+    return fabric;
+  };
+  return {
+    options,
+    fabric: open(),
+    open,
+    dispose: async () => {
+      const last = open();
+      for (const { id } of await last.list()) await last.detach(id);
+      for (const fabric of opened) await fabric.close();
+      rmSync(statePath, { recursive: true, force: true });
+      leave();
+    },
+  };
+}
+
+/** A program's standard output; throws with what it said when it fails. */
+export async function run(...command: readonly string[]): Promise<string> {
+  const child = Bun.spawn([...command], { stdio: ["ignore", "pipe", "pipe"] });
+  const [out, said] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+  ]);
+  if ((await child.exited) !== 0) throw new Error(`${command.join(" ")}: ${said.trim()}`);
+  return out;
+}
