@@ -10,8 +10,8 @@ const recordSchema = v.object({
   /** As the user who had it pulled wrote it. */
   written: v.string(),
   digest: v.string(),
-  /** Lowest first. */
-  diffIds: v.array(v.string()),
+  /** Names in the layer store, lowest first. */
+  layers: v.array(v.string()),
   sizeBytes: v.number(),
   config: v.object({
     entrypoint: v.array(v.string()),
@@ -42,9 +42,9 @@ export class ImageIndex {
   }
 
   /** Reads what is on disk; images with a layer that is gone are as good as never pulled. */
-  async open(hasLayer: (diffId: string) => boolean): Promise<void> {
+  async open(hasLayer: (name: string) => boolean): Promise<void> {
     for (const record of await this.#read())
-      if (record.diffIds.every(hasLayer)) this.#records.set(record.canonical, record);
+      if (record.layers.every(hasLayer)) this.#records.set(record.canonical, record);
   }
 
   get(canonical: string): ImageRecord | undefined {

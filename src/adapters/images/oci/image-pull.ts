@@ -1,11 +1,12 @@
 /** One pull from reference to unpacked layers. Layers load side by side, and each unpacks when it has come. */
+import { defined } from "../../../model/assert.ts";
 import { ImageError, type PullProgress } from "../../../ports/image-store.ts";
 import type { Logger } from "../../../ports/logger.ts";
 import type { BlobStore } from "./blob-store.ts";
 import type { ImageRecord } from "./image-index.ts";
 import { Gate } from "./gate.ts";
 import { KeyedLock } from "./keyed-lock.ts";
-import { diskFull, type LayerStore } from "./layer-store.ts";
+import { diskFull, type LayerPlace, type LayerStore } from "./layer-store.ts";
 import {
   badManifest,
   type Descriptor,
@@ -17,7 +18,7 @@ import {
 } from "./manifest.ts";
 import { choosePlatform, formatPlatform, platformRank } from "./platform.ts";
 import { formatReference, type ImageReference } from "./reference.ts";
-import type { RegistryClient } from "./registry-client.ts";
+import { type RegistryClient, sha256 } from "./registry-client.ts";
 
 export interface ImagePullPorts {
   readonly client: RegistryClient;
@@ -30,7 +31,6 @@ export interface ImagePullOptions {
   readonly root: string;
   readonly platform: Platform;
   readonly parallelDownloads: number;
-  readonly parallelUnpacks: number;
 }
 
 /** An index may name an index; more nesting than this is a joke. */
@@ -40,14 +40,12 @@ export class ImagePull {
   readonly #ports: ImagePullPorts;
   readonly #options: ImagePullOptions;
   readonly #downloads: Gate;
-  readonly #unpacks: Gate;
   readonly #blobLock = new KeyedLock();
 
   constructor(ports: ImagePullPorts, options: ImagePullOptions) {
     this.#ports = ports;
     this.#options = options;
     this.#downloads = new Gate(options.parallelDownloads);
-    this.#unpacks = new Gate(options.parallelUnpacks);
   }
 
   /** Everything the record names is durable and visible when this returns. Rejects with ImageError. */
@@ -76,9 +74,9 @@ export class ImagePull {
     const resolved = await this.#resolve(reference, signal);
     const { manifest, digest } = resolved;
     const parsed = await this.#config(reference, manifest, signal);
-    const wanted = layersWanted(manifest, parsed, layers);
+    const wanted = layersOf(manifest, parsed);
     const progress = new ProgressCount(
-      wanted.reduce((sum, layer) => sum + layer.descriptor.size, 0),
+      manifest.layers.reduce((sum, layer) => sum + layer.size, 0),
       report,
     );
     log.info("pulling an image", {
@@ -87,24 +85,22 @@ export class ImagePull {
       layers: wanted.length,
       bytes: progress.bytesTotal,
     });
-    const outcomes = await Promise.allSettled(
-      wanted.map(async (layer) => {
-        try {
-          await this.#layer(reference, layer, progress, signal);
-        } catch (error) {
-          controller.abort(error);
-          throw error;
-        }
-      }),
-    );
-    // The first to fail aborted the rest, so its reason is the one to tell.
+    const names: Promise<string>[] = [];
+    for (const [at, layer] of wanted.entries()) {
+      const lower = names.slice(0, at);
+      const name = this.#layer(reference, layer, () => Promise.all(lower), progress, signal);
+      // The first to fail ends the others, so its reason is the one to tell.
+      name.catch((error: unknown) => controller.abort(error));
+      names.push(name);
+    }
+    const outcomes = await Promise.allSettled(names);
     if (outcomes.some((outcome) => outcome.status === "rejected")) throw signal.reason;
     const blobs = [manifest.config, ...manifest.layers];
     return {
       canonical: formatReference(reference),
       written: reference.written,
       digest,
-      diffIds: [...parsed.diffIds],
+      layers: await Promise.all(names),
       sizeBytes: blobs.reduce((sum, blob) => sum + blob.size, 0),
       config: {
         ...parsed.config,
@@ -153,18 +149,26 @@ export class ImagePull {
     return parsed;
   }
 
+  /** Loads and unpacks one layer; its name in the layer store. */
   async #layer(
     reference: ImageReference,
     layer: WantedLayer,
+    lowerNames: () => Promise<readonly string[]>,
     progress: ProgressCount,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<string> {
     const { blobs, layers } = this.#ports;
-    const { descriptor, diffId } = layer;
+    const { descriptor } = layer;
+    const known = layers.nameOf(layer);
+    if (known !== undefined) {
+      progress.add(descriptor.size);
+      return known;
+    }
     await this.#downloads.run(() =>
       this.#fetch(reference, descriptor, (bytes) => progress.add(bytes), signal),
     );
-    await this.#unpacks.run(() => layers.unpack(diffId, blobs.path(descriptor.digest), signal));
+    const blobPath = blobs.path(descriptor.digest);
+    return layers.unpack(layer, blobPath, lowerNames, signal);
   }
 
   /** Loads a blob unless it is here. Of two at a time for one blob, the second waits and finds it. */
@@ -205,19 +209,19 @@ export class ImagePull {
   }
 }
 
-interface WantedLayer {
+interface WantedLayer extends LayerPlace {
   readonly descriptor: Descriptor;
-  readonly diffId: string;
 }
 
-/** The layers that are not unpacked here yet, each once. */
-function layersWanted(manifest: Manifest, parsed: ParsedConfig, layers: LayerStore): readonly WantedLayer[] {
-  const wanted = new Map<string, WantedLayer>();
+function layersOf(manifest: Manifest, parsed: ParsedConfig): readonly WantedLayer[] {
+  const layers: WantedLayer[] = [];
+  let chainId = "";
   for (const [at, descriptor] of manifest.layers.entries()) {
-    const diffId = parsed.diffIds[at];
-    if (diffId !== undefined && !layers.has(diffId)) wanted.set(diffId, { descriptor, diffId });
+    const diffId = defined(parsed.diffIds[at], "a diff id for each layer");
+    chainId = at === 0 ? diffId : sha256(Buffer.from(`${chainId} ${diffId}`));
+    layers.push({ descriptor, diffId, chainId });
   }
-  return [...wanted.values()];
+  return layers;
 }
 
 /** Counts bytes over all layers. A restarted transfer takes bytes away; what is reported never goes back. */

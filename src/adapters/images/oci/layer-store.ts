@@ -1,15 +1,18 @@
 /**
- * Unpacked layers by diff id: `layers/<hex>`. A layer is unpacked into a directory of its own by a child
- * process, synced and renamed; so what has a diff id's name is that layer, whole.
+ * Unpacked layers by diff id: `layers/<hex>`; or by chain id, `layers/stack-<hex>`, where a layer depends on
+ * the ones below (see lower-layers.ts). A layer is unpacked into a directory of its own by a child process,
+ * synced and renamed; so what has a layer's name is that layer, whole.
  */
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
+import { defined } from "../../../model/assert.ts";
 import { ImageError } from "../../../ports/image-store.ts";
 import { renameDurably } from "./durable-file.ts";
+import { Gate } from "./gate.ts";
 import { KeyedLock } from "./keyed-lock.ts";
 import { digestMismatch } from "./registry-client.ts";
-import { type UnpackReport, unpackReportSchema } from "./unpack.ts";
+import { type UnpackReport, type UnpackRequest, unpackReportSchema } from "./unpack.ts";
 
 export interface LayerStoreOptions {
   readonly directory: string;
@@ -19,7 +22,18 @@ export interface LayerStoreOptions {
   readonly unpackCommand: readonly string[];
   readonly bytesMax: number;
   readonly entriesMax: number;
+  readonly parallelUnpacks: number;
 }
+
+/** A layer in a stack of layers. */
+export interface LayerPlace {
+  /** Digest of the layer's uncompressed archive. */
+  readonly diffId: string;
+  /** Digest of the diff ids from the lowest layer up to this one (image-spec config.md, chain id). */
+  readonly chainId: string;
+}
+
+type UnpackFailure = Exclude<UnpackReport, { readonly outcome: "done" | "lower-layers-needed" }>;
 
 const stderrBytesMax = 4096;
 
@@ -27,9 +41,11 @@ export class LayerStore {
   readonly #options: LayerStoreOptions;
   readonly #present = new Set<string>();
   readonly #lock = new KeyedLock();
+  readonly #gate: Gate;
 
   constructor(options: LayerStoreOptions) {
     this.#options = options;
+    this.#gate = new Gate(options.parallelUnpacks);
   }
 
   async open(): Promise<void> {
@@ -38,41 +54,81 @@ export class LayerStore {
     for (const name of await readdir(directory)) this.#present.add(name);
   }
 
-  path(diffId: string): string {
-    return join(this.#options.directory, hexOf(diffId));
+  /** Where the layer of that name is, or will be. */
+  path(name: string): string {
+    return join(this.#options.directory, name);
   }
 
-  has(diffId: string): boolean {
-    return this.#present.has(hexOf(diffId));
+  has(name: string): boolean {
+    return this.#present.has(name);
   }
 
-  /** Unpacks the blob unless the layer is here. Of two at a time for one layer, the second waits. */
-  unpack(diffId: string, blobPath: string, signal: AbortSignal): Promise<void> {
-    return this.#lock.run(diffId, async () => {
+  /** The name of the layer when it is here, be it on its own or as part of this very stack. */
+  nameOf(place: LayerPlace): string | undefined {
+    return [ownName(place), stackName(place)].find((name) => this.has(name));
+  }
+
+  /**
+   * Unpacks the blob unless the layer is here; the answer is its name. Of two at a time for one layer, the
+   * second waits. `lowerNames` is asked for only when the layer cannot do without; it may take its time.
+   */
+  async unpack(
+    place: LayerPlace,
+    blobPath: string,
+    lowerNames: () => Promise<readonly string[]>,
+    signal: AbortSignal,
+  ): Promise<string> {
+    const alone = await this.#unpackOnce(place, blobPath, undefined, signal);
+    if (alone !== undefined) return alone;
+    const lower = (await lowerNames()).map((name) => this.path(name));
+    const stacked = await this.#unpackOnce(place, blobPath, lower, signal);
+    return defined(stacked, "a layer when those below it are known");
+  }
+
+  #unpackOnce(
+    place: LayerPlace,
+    blobPath: string,
+    lowerLayers: readonly string[] | undefined,
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    return this.#lock.run(place.diffId, async () => {
       signal.throwIfAborted();
-      if (this.has(diffId)) return;
+      const known = this.nameOf(place);
+      if (known !== undefined) return known;
       const temporary = join(this.#options.staging, Bun.randomUUIDv7());
       await mkdir(temporary, { mode: 0o755 });
       try {
-        const report = await this.#runChild(diffId, blobPath, temporary, signal);
-        this.#accept(report, diffId);
-        await renameDurably(temporary, this.path(diffId));
-        this.#present.add(hexOf(diffId));
-      } catch (error) {
+        const report = await this.#gate.run(() =>
+          this.#runChild(
+            {
+              blobPath,
+              directory: temporary,
+              diffId: place.diffId,
+              bytesMax: this.#options.bytesMax,
+              entriesMax: this.#options.entriesMax,
+              ...(lowerLayers === undefined ? {} : { lowerLayers: [...lowerLayers] }),
+            },
+            signal,
+          ),
+        );
+        if (report.outcome === "lower-layers-needed") return undefined;
+        if (report.outcome !== "done") throw this.#failure(report, place.diffId);
+        const name = report.dependsOnLower ? stackName(place) : ownName(place);
+        await renameDurably(temporary, this.path(name));
+        this.#present.add(name);
+        return name;
+      } finally {
         await rm(temporary, { recursive: true, force: true });
-        throw error;
       }
     });
   }
 
-  #accept(report: UnpackReport, diffId: string): void {
+  #failure(report: UnpackFailure, diffId: string): ImageError {
     switch (report.outcome) {
-      case "done":
-        return;
       case "bad-archive": {
         const { entry, detail } = report;
         const where = entry === "" ? "" : ` at "${entry}"`;
-        throw new ImageError(`the layer ${diffId} cannot be unpacked${where}: ${detail}`, {
+        return new ImageError(`the layer ${diffId} cannot be unpacked${where}: ${detail}`, {
           code: "bad-archive",
           layer: diffId,
           entry,
@@ -80,28 +136,24 @@ export class LayerStore {
         });
       }
       case "digest-mismatch":
-        throw digestMismatch(diffId, report.actual);
+        return digestMismatch(diffId, report.actual);
       case "disk-full":
-        throw diskFull(this.#options.directory);
+        return diskFull(this.#options.directory);
       case "failed":
-        throw new ImageError(`unpacking ${diffId} failed: ${report.detail}`, {
+        return new ImageError(`unpacking ${diffId} failed: ${report.detail}`, {
           code: "failed",
           detail: report.detail,
         });
     }
   }
 
-  async #runChild(
-    diffId: string,
-    blobPath: string,
-    directory: string,
-    signal: AbortSignal,
-  ): Promise<UnpackReport> {
-    const { unpackCommand, bytesMax, entriesMax } = this.#options;
-    const child = Bun.spawn(
-      [...unpackCommand, blobPath, directory, diffId, String(bytesMax), String(entriesMax)],
-      { stdin: "ignore", stdout: "pipe", stderr: "pipe", env: {} },
-    );
+  async #runChild(request: UnpackRequest, signal: AbortSignal): Promise<UnpackReport> {
+    const child = Bun.spawn([...this.#options.unpackCommand, JSON.stringify(request)], {
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+      env: {},
+    });
     const kill = () => child.kill("SIGKILL");
     signal.addEventListener("abort", kill, { once: true });
     try {
@@ -143,6 +195,10 @@ function parseReport(output: string): UnpackReport | undefined {
   }
 }
 
-function hexOf(digest: string): string {
-  return digest.replace("sha256:", "");
+function ownName(place: LayerPlace): string {
+  return place.diffId.replace("sha256:", "");
+}
+
+function stackName(place: LayerPlace): string {
+  return place.chainId.replace("sha256:", "stack-");
 }

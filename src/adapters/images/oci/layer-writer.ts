@@ -8,8 +8,10 @@
  * component is never followed. Links that stay inside are followed, since merged-usr images need that.
  */
 import { constants } from "node:os";
+import { blameArchive, hasErrno } from "./blame.ts";
 import { type LayerPath, parseLayerPath, parseWhiteout } from "./layer-path.ts";
-import { type Libc, nodeTypes, openFlags, SystemCallError } from "./libc.ts";
+import { type Libc, nodeTypes, openFlags } from "./libc.ts";
+import type { LowerLayers } from "./lower-layers.ts";
 import { ArchiveError, displayName, type TarEntry, type TarSink } from "./tar-reader.ts";
 
 export interface LayerLimits {
@@ -17,8 +19,7 @@ export interface LayerLimits {
   readonly entriesMax: number;
 }
 
-const { EEXIST, ENOENT, ENOTDIR, EXDEV, ELOOP, EPERM, ENOTSUP, EINVAL } = constants.errno;
-const { ENAMETOOLONG, EAGAIN } = constants.errno;
+const { EEXIST, ENOENT, ENOTDIR, ELOOP, EPERM, ENOTSUP, EAGAIN } = constants.errno;
 /** EAGAIN from openat2 means that a `..` raced with a rename somewhere; bounded so that nothing hangs. */
 const openAttemptsMax = 100;
 const opaqueAttribute = {
@@ -31,10 +32,16 @@ const idMax = 0xffff_fffe;
 const refusedAttributes = ["trusted.overlay.", "user.overlay."];
 const skippedAttributes: ReadonlySet<string> = new Set(["security.selinux"]);
 
+export interface LayerWriterPorts {
+  readonly libc: Libc;
+  readonly lowerLayers: LowerLayers;
+}
+
 export class LayerWriter implements TarSink {
   readonly #libc: Libc;
   readonly #root: number;
   readonly #limits: LayerLimits;
+  readonly #lowerLayers: LowerLayers;
   #bytes = 0;
   #entries = 0;
   #entry: TarEntry | undefined;
@@ -48,8 +55,9 @@ export class LayerWriter implements TarSink {
   readonly #directoryTimes = new Map<string, bigint>();
 
   /** `root` is an open directory handle, empty, and stays the caller's. */
-  constructor(libc: Libc, root: number, limits: LayerLimits) {
-    this.#libc = libc;
+  constructor(ports: LayerWriterPorts, root: number, limits: LayerLimits) {
+    this.#libc = ports.libc;
+    this.#lowerLayers = ports.lowerLayers;
     this.#root = root;
     this.#limits = limits;
   }
@@ -69,7 +77,7 @@ export class LayerWriter implements TarSink {
     try {
       this.#create(entry, shown);
     } catch (error) {
-      throw this.#explain(error, shown);
+      throw blameArchive(error, shown);
     }
   }
 
@@ -86,7 +94,7 @@ export class LayerWriter implements TarSink {
     try {
       this.#applyMetadata(entry, place);
     } catch (error) {
-      throw this.#explain(error, displayName(entry.path));
+      throw blameArchive(error, displayName(entry.path));
     }
   }
 
@@ -101,7 +109,7 @@ export class LayerWriter implements TarSink {
           this.#libc.setTimes(parent, place.name, timeNs);
         }
       } catch (error) {
-        throw this.#explain(error, displayName(full));
+        throw blameArchive(error, displayName(full));
       }
     }
     this.#forgetParent();
@@ -241,7 +249,16 @@ export class LayerWriter implements TarSink {
     if (this.#whiteouts.delete(place.full)) {
       const again = this.#openParent(place, shown);
       this.#libc.setAttribute(again, place.name, opaqueAttribute);
-    }
+    } else if (!isNamed) this.#inherit(this.#openParent(place, shown), place);
+  }
+
+  /** A directory that the archive does not describe is as the layers below have it. */
+  #inherit(parent: number, place: LayerPath): void {
+    const metadata = this.#lowerLayers.find(place.full);
+    if (metadata === undefined) return;
+    this.#libc.changeOwner(parent, place.name, metadata);
+    this.#libc.changeMode(parent, place.name, metadata.mode);
+    this.#directoryTimes.set(place.full, metadata.mtimeNs);
   }
 
   #applyMetadata(entry: TarEntry, place: LayerPath): void {
@@ -331,19 +348,4 @@ export class LayerWriter implements TarSink {
     this.#parentPath = undefined;
     this.#parentFd = -1;
   }
-
-  /** What the archive is to blame for, said of the entry; anything else (disk full, ...) as it is. */
-  #explain(error: unknown, shown: string): unknown {
-    if (hasErrno(error, EXDEV)) return new ArchiveError(shown, "a symbolic link in its path leads outside");
-    if (hasErrno(error, ENOTDIR, ENOENT, EEXIST))
-      return new ArchiveError(shown, "its parent is not a directory");
-    if (hasErrno(error, ELOOP)) return new ArchiveError(shown, "its path has a loop of symbolic links");
-    if (hasErrno(error, ENAMETOOLONG, EINVAL))
-      return new ArchiveError(shown, "a name or value that Linux cannot hold");
-    return error;
-  }
-}
-
-function hasErrno(error: unknown, ...errnos: readonly number[]): boolean {
-  return error instanceof SystemCallError && errnos.includes(error.errno);
 }

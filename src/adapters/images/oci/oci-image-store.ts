@@ -3,7 +3,7 @@
  *
  *     <root>/index.json             references and their images
  *     <root>/blobs/sha256/<hex>     manifests, configurations and layers as registries serve them
- *     <root>/layers/<hex>/          layers unpacked, by diff id, shared by all images that have them
+ *     <root>/layers/<hex>/          layers unpacked, shared by all images that have them
  *     <root>/staging/               what is in the making; emptied when the store opens
  *
  * The root is closed to all but its owner: layers hold setuid programs and devices.
@@ -90,6 +90,7 @@ export class OciImageStore implements ImageStore {
       unpackCommand: options.unpackCommand,
       bytesMax: options.layerBytesMax,
       entriesMax: options.layerEntriesMax,
+      parallelUnpacks: options.parallelUnpacks,
     });
     const client = new RegistryClient({
       http: new RegistryHttp(ports, options),
@@ -149,7 +150,7 @@ export class OciImageStore implements ImageStore {
     return {
       reference,
       digest: record.digest,
-      layers: distinctLayers(record.diffIds).map((diffId) => this.#layers.path(diffId)),
+      layers: distinctLayers(record.layers).map((name) => this.#layers.path(name)),
       config: stopSignal === undefined ? config : { ...config, stopSignal },
       sizeBytes: record.sizeBytes,
     };
@@ -175,7 +176,7 @@ export class OciImageStore implements ImageStore {
     await sweepStaging(join(root, "staging"));
     await this.#blobs.open();
     await this.#layers.open();
-    await this.#index.open((diffId) => this.#layers.has(diffId));
+    await this.#index.open((name) => this.#layers.has(name));
   }
 }
 
@@ -183,8 +184,8 @@ export class OciImageStore implements ImageStore {
  * Overlayfs refuses a directory that stands in the stack twice. Of a layer that does, the upper place
  * alone gives the same tree: all it holds covers what its lower place showed.
  */
-function distinctLayers(diffIds: readonly string[]): readonly string[] {
-  return diffIds.filter((diffId, at) => diffIds.lastIndexOf(diffId) === at);
+function distinctLayers(names: readonly string[]): readonly string[] {
+  return names.filter((name, at) => names.lastIndexOf(name) === at);
 }
 
 function abandoned(reference: string): ImageError {

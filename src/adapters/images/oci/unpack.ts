@@ -3,8 +3,8 @@
  * waits for an archive, the memory goes back to the system afterwards, and the process can lock itself into
  * the layer's directory (chroot) before it reads the first byte.
  *
- * Arguments: blob, directory (exists, empty), diff id, byte limit, entry limit. Prints one line of JSON, an
- * UnpackReport. Exit status 0 when the layer is complete and durable, 1 when it was refused.
+ * Argument: an UnpackRequest as JSON. Prints one line of JSON, an UnpackReport. Exit status 0 when the layer
+ * is complete and durable, 1 when it is not.
  */
 import { createReadStream, openSync, readSync, writeSync } from "node:fs";
 import { constants, setPriority } from "node:os";
@@ -13,6 +13,7 @@ import { createGunzip, createZstdDecompress } from "node:zlib";
 import * as v from "valibot";
 import { LayerWriter } from "./layer-writer.ts";
 import { Libc, openFlags, SystemCallError } from "./libc.ts";
+import { LowerLayers, LowerLayersNeeded } from "./lower-layers.ts";
 import { ArchiveError, displayName, TarReader } from "./tar-reader.ts";
 
 export const unpackReportSchema = v.variant("outcome", [
@@ -20,6 +21,8 @@ export const unpackReportSchema = v.variant("outcome", [
     outcome: v.literal("done"),
     bytes: v.number(),
     entries: v.number(),
+    /** Good for this stack of layers only. */
+    dependsOnLower: v.boolean(),
   }),
   v.object({
     outcome: v.literal("bad-archive"),
@@ -27,19 +30,25 @@ export const unpackReportSchema = v.variant("outcome", [
     detail: v.string(),
   }),
   v.object({ outcome: v.literal("digest-mismatch"), actual: v.string() }),
+  v.object({ outcome: v.literal("lower-layers-needed") }),
   v.object({ outcome: v.literal("disk-full") }),
   v.object({ outcome: v.literal("failed"), detail: v.string() }),
 ]);
 
 export type UnpackReport = v.InferOutput<typeof unpackReportSchema>;
 
-interface UnpackArguments {
-  readonly blobPath: string;
-  readonly directory: string;
-  readonly diffId: string;
-  readonly bytesMax: number;
-  readonly entriesMax: number;
-}
+const unpackRequestSchema = v.object({
+  blobPath: v.string(),
+  /** Exists and is empty. */
+  directory: v.string(),
+  diffId: v.string(),
+  bytesMax: v.number(),
+  entriesMax: v.number(),
+  /** Directories of the layers below, lowest first; absent while they are not known. */
+  lowerLayers: v.optional(v.array(v.string())),
+});
+
+export type UnpackRequest = v.InferOutput<typeof unpackRequestSchema>;
 
 const chunkBytes = 256 * 1024;
 /** Lets the agent and the workloads go first. */
@@ -47,31 +56,31 @@ const niceness = 5;
 
 /** Entry of the child process. Returns the exit status. */
 export async function unpackMain(args: readonly string[]): Promise<number> {
-  const [blobPath, directory, diffId, bytesMax, entriesMax] = args;
-  if (
-    blobPath === undefined ||
-    directory === undefined ||
-    diffId === undefined ||
-    !(Number(bytesMax) > 0 && Number(entriesMax) > 0)
-  ) {
+  const request = parseRequest(args[0] ?? "");
+  if (request === undefined) {
     writeSync(2, "internal-unpack is for the agent's own use\n");
     return 2;
   }
-  const report = await unpackReporting({
-    blobPath,
-    directory,
-    diffId,
-    bytesMax: Number(bytesMax),
-    entriesMax: Number(entriesMax),
-  });
+  const report = await unpackReporting(request);
   writeSync(1, `${JSON.stringify(report)}\n`);
   return report.outcome === "done" ? 0 : 1;
 }
 
-async function unpackReporting(args: UnpackArguments): Promise<UnpackReport> {
+function parseRequest(text: string): UnpackRequest | undefined {
   try {
-    return await unpackLayer(args);
+    const json: unknown = JSON.parse(text);
+    const result = v.safeParse(unpackRequestSchema, json);
+    return result.success ? result.output : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+async function unpackReporting(request: UnpackRequest): Promise<UnpackReport> {
+  try {
+    return await unpackLayer(request);
   } catch (error) {
+    if (error instanceof LowerLayersNeeded) return { outcome: "lower-layers-needed" };
     if (error instanceof ArchiveError)
       return {
         outcome: "bad-archive",
@@ -86,23 +95,33 @@ async function unpackReporting(args: UnpackArguments): Promise<UnpackReport> {
   }
 }
 
-async function unpackLayer(args: UnpackArguments): Promise<UnpackReport> {
+async function unpackLayer(request: UnpackRequest): Promise<UnpackReport> {
   const libc = new Libc();
   libc.dieWithParent(constants.signals.SIGKILL);
   setPriority(niceness);
   process.umask(0);
-  const blob = openSync(args.blobPath, "r");
-  libc.changeRoot(args.directory);
+  const blob = openSync(request.blobPath, "r");
+  const flags = openFlags.directoryOnly | openFlags.pathOnly;
+  const lowerRoots = request.lowerLayers?.map((path) => libc.openAt(-1, path, flags, 0));
+  const lowerLayers = new LowerLayers(libc, lowerRoots);
+  libc.changeRoot(request.directory);
   process.chdir("/");
   const root = libc.openAt(-1, "/", openFlags.directoryOnly | openFlags.closeOnExec, 0);
-  const limits = { bytesMax: args.bytesMax, entriesMax: args.entriesMax };
-  const writer = new LayerWriter(libc, root, limits);
+  // Whatever the umask of the agent was; an archive may say otherwise.
+  libc.changeMode(root, ".", 0o755);
+  const limits = { bytesMax: request.bytesMax, entriesMax: request.entriesMax };
+  const writer = new LayerWriter({ libc, lowerLayers }, root, limits);
   try {
-    const actual = await readArchive(blob, writer, args.bytesMax);
-    if (actual !== args.diffId) return { outcome: "digest-mismatch", actual };
+    const actual = await readArchive(blob, writer, request.bytesMax);
+    if (actual !== request.diffId) return { outcome: "digest-mismatch", actual };
     writer.finish();
     libc.syncFilesystem(root);
-    return { outcome: "done", bytes: writer.bytes, entries: writer.entries };
+    return {
+      outcome: "done",
+      bytes: writer.bytes,
+      entries: writer.entries,
+      dependsOnLower: lowerLayers.wasAsked,
+    };
   } finally {
     writer.close();
     libc.close(root);

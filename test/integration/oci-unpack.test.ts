@@ -1,0 +1,158 @@
+/** REAL: what is unpacked, mounted by overlayfs, is what `umoci unpack` makes of the same image. */
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { chmodSync, chownSync, linkSync, lutimesSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Libc, nodeTypes, openFlags } from "../../src/adapters/images/oci/libc.ts";
+import type { Image } from "../../src/ports/image-store.ts";
+import { openOciStore, type OciStoreHarness } from "./oci-store-harness.ts";
+import {
+  buildBusyboxImage,
+  missingImageTools,
+  pushLayout,
+  run,
+  startRegistry,
+  type TestRegistry,
+} from "./registry.ts";
+import { listTree } from "./tree-listing.ts";
+
+const missing = missingImageTools();
+const isSkipped = missing.length > 0 && process.env["CI"] !== "true";
+if (isSkipped) console.log(`skipped: comparing with umoci needs ${missing.join(", ")}`);
+
+describe.skipIf(isSkipped)("unpacked layers", () => {
+  let directory: string;
+  let layout: string;
+  let registry: TestRegistry;
+  let harness: OciStoreHarness;
+
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), "muster-unpack-"));
+    layout = join(directory, "oci");
+    registry = await startRegistry();
+    harness = await openOciStore();
+  });
+  afterEach(async () => {
+    await registry.stop();
+    await harness.dispose();
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  const image = () => `${layout}:1`;
+
+  async function pull(): Promise<Image> {
+    const reference = `${registry.host}/compare/app:1`;
+    await pushLayout(layout, "1", reference);
+    return harness.store.ensure(reference, { signal: new AbortController().signal });
+  }
+
+  /** Our layers, as a container sees them, beside umoci's unpacking. */
+  async function expectSameTree(pulled: Image): Promise<void> {
+    const bundle = join(directory, "bundle");
+    await run("umoci", "unpack", "--keep-dirlinks", "--image", image(), bundle);
+    const merged = join(directory, "merged");
+    const empty = join(directory, "empty");
+    await mkdir(merged);
+    await mkdir(empty);
+    const stack = [...pulled.layers.toReversed(), empty].join(":");
+    await run("mount", "-t", "overlay", "overlay", "-o", `ro,lowerdir=${stack}`, merged);
+    try {
+      expect(listTree(merged)).toEqual(listTree(join(bundle, "rootfs")));
+    } finally {
+      await run("umount", merged);
+    }
+  }
+
+  test("busybox", async () => {
+    await buildBusyboxImage(directory, layout, "1");
+    await expectSameTree(await pull());
+  });
+
+  test("every kind of entry with all its metadata", async () => {
+    await buildBusyboxImage(directory, layout, "1");
+    const tree = join(directory, "tree");
+    makeRichTree(tree);
+    await run("umoci", "insert", "--image", image(), tree, "/rich");
+    await expectSameTree(await pull());
+  });
+
+  test.each(["gnu", "pax", "ustar"])("archives of GNU tar: %s", async (format) => {
+    await buildBusyboxImage(directory, layout, "1");
+    const tree = join(directory, "tree");
+    makeRichTree(tree, format === "ustar" ? 80 : 220);
+    const archive = join(directory, "layer.tar");
+    const attributes = format === "pax" ? ["--xattrs", "--xattrs-include=*"] : [];
+    await run("tar", `--format=${format}`, ...attributes, "-C", tree, "-cf", archive, ".");
+    await run("umoci", "raw", "add-layer", "--image", image(), archive);
+    await expectSameTree(await pull());
+  });
+
+  test("whiteouts and opaque directories hide what is below", async () => {
+    await buildBusyboxImage(directory, layout, "1");
+    const tree = join(directory, "tree");
+    makeRichTree(tree);
+    await run("umoci", "insert", "--image", image(), tree, "/rich");
+    const upper = join(directory, "upper");
+    mkdirSync(upper);
+    writeFileSync(join(upper, "only"), "only this is left");
+    await run("umoci", "insert", "--image", image(), "--whiteout", "/rich/file");
+    await run("umoci", "insert", "--image", image(), "--opaque", upper, "/rich/dir");
+    await run("umoci", "insert", "--image", image(), "--whiteout", "/etc");
+    await expectSameTree(await pull());
+  });
+
+  test("layers shared by images are unpacked once", async () => {
+    await buildBusyboxImage(directory, layout, "1");
+    const first = await pull();
+    const tree = join(directory, "tree");
+    makeRichTree(tree);
+    await run("umoci", "insert", "--image", image(), tree, "/rich");
+    const reference = `${registry.host}/compare/other:1`;
+    await pushLayout(layout, "1", reference);
+    const second = await harness.store.ensure(reference, { signal: new AbortController().signal });
+    expect(second.layers[0]).toBe(first.layers[0] ?? "");
+    expect(second.layers).toHaveLength(2);
+  });
+});
+
+function makeRichTree(root: string, longNameBytes = 220): void {
+  const libc = new Libc();
+  mkdirSync(join(root, "dir/sub"), { recursive: true });
+  const fd = libc.openAt(-1, root, openFlags.directoryOnly, 0);
+  const file = (name: string, content: string | Uint8Array, mode = 0o644) => {
+    writeFileSync(join(root, name), content);
+    chmodSync(join(root, name), mode);
+  };
+  file("file", "content");
+  file("empty", "");
+  file("big", Buffer.alloc(3_000_000, "0123456789abcdef"), 0o600);
+  file("setuid", "#!", 0o4755);
+  file("setgid", "#!", 0o2711);
+  file("dir/owned", "someone else's", 0o440);
+  file("capable", "#!", 0o755);
+  // cap_net_bind_service in effect; its bytes are no UTF-8.
+  const capability = Buffer.from("0100000200040000000000000000000000000000", "hex");
+  libc.setAttribute(fd, "capable", { name: "security.capability", value: capability });
+  const bytes = Buffer.from([0xff, 0x3d, 0x0a, 0xfe]);
+  libc.setAttribute(fd, "file", { name: "user.bytes", value: bytes });
+  linkSync(join(root, "file"), join(root, "dir/hard-link"));
+  symlinkSync("../file", join(root, "dir/symlink"));
+  symlinkSync("/etc/shadow", join(root, "absolute"));
+  symlinkSync("nowhere", join(root, "dangling"));
+  libc.makeNode(fd, "fifo", { type: nodeTypes.fifo, major: 0, minor: 0 });
+  libc.makeNode(fd, "null", { type: nodeTypes.characterDevice, major: 1, minor: 3 });
+  libc.makeNode(fd, "block", { type: nodeTypes.blockDevice, major: 259, minor: 70_000 % 1000 });
+  libc.changeMode(fd, "null", 0o666);
+  file("n".repeat(longNameBytes), "a long name");
+  mkdirSync(join(root, "deep", ..."abcdefghij".split("").map((c) => c.repeat(9))), { recursive: true });
+  file("deep/aaaaaaaaa/bbbbbbbbb/ccccccccc/ddddddddd/eeeeeeeee/fffffffff/leaf", "deep");
+  file("späße", "not ASCII");
+  chmodSync(join(root, "dir"), 0o1777);
+  chownSync(join(root, "dir/owned"), 1000, 65_534);
+  chownSync(join(root, "setuid"), 12, 34);
+  chmodSync(join(root, "setuid"), 0o4755);
+  for (const [at, name] of ["file", "absolute", "dir/sub", "dir", "fifo"].entries())
+    lutimesSync(join(root, name), 1_000_000_000 + at, 1_000_000_000 + at);
+  libc.close(fd);
+}
