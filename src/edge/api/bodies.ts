@@ -3,7 +3,6 @@ import * as v from "valibot";
 import { ProblemError } from "../../model/problem.ts";
 import { replicasMax, type DeploymentSpec, type PortSpec } from "../../model/spec.ts";
 import { checkDocument, closedObject, describe } from "../manifest/check.ts";
-import { sortedEnv } from "../manifest/deployment-schema.ts";
 import {
   envNamePattern,
   imageLengthMax,
@@ -11,6 +10,7 @@ import {
   listLengthMax,
   namePattern,
   publishedTwice,
+  sortedEnv,
   specBytesMax,
   stopTimeoutMsMax,
   textLengthMax,

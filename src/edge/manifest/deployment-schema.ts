@@ -16,6 +16,7 @@ import {
   parsePortNumber,
   parseReplicas,
   publishedTwice,
+  sortedEnv,
   stopTimeoutMsDefault,
   stopTimeoutMsMax,
   textLengthMax,
@@ -26,7 +27,7 @@ function expected(what: string) {
   return (issue: v.BaseIssue<unknown>): string => `expected ${what}, found ${describe(issue.input)}`;
 }
 
-function textOf(what: string) {
+export function textOf(what: string) {
   return v.pipe(
     v.string(expected(what)),
     v.maxLength(textLengthMax, `longer than ${textLengthMax} characters`),
@@ -52,7 +53,7 @@ function choice<const Options extends readonly string[]>(options: Options) {
   return v.picklist(options, expected(list));
 }
 
-function listOf<const Item extends v.GenericSchema>(what: string, item: Item) {
+export function listOf<const Item extends v.GenericSchema>(what: string, item: Item) {
   return v.pipe(
     v.array(item, expected(what)),
     v.maxLength(listLengthMax, `more than ${listLengthMax} items`),
@@ -108,11 +109,6 @@ function envItem(
   return { type: "object", origin: "value", input, key: String(key), value };
 }
 
-/** Sorted, so that the order in a file never decides whether two specs are the same. */
-export function sortedEnv(values: ReadonlyMap<string, string>): Readonly<Record<string, string>> {
-  return Object.fromEntries([...values].sort(([a], [b]) => (a < b ? -1 : 1)));
-}
-
 const portNumber = parsedText("a port number", parsePortNumber);
 
 const portObject = v.pipe(
@@ -157,31 +153,33 @@ const stopTimeoutSchema = v.pipe(
   v.maxValue(stopTimeoutMsMax, "longer than an hour"),
 );
 
-export const deploymentSchema = v.pipe(
-  closedObject({
-    name: parsedText("a name", parseName),
-    namespace: v.optional(parsedText("a namespace", parseName), "default"),
-    replicas: v.optional(parsedText("a whole number", parseReplicas), "1"),
-    image: parsedText("an image reference", parseImage),
-    entrypoint: v.optional(programSchema),
-    command: v.optional(programSchema),
-    env: v.optional(envSchema, {}),
-    resources: v.optional(resourcesSchema, {}),
-    ports: v.optional(portsSchema, []),
-    restart: v.optional(choice(["always", "on-failure", "never"]), "always"),
-    stopTimeout: v.optional(stopTimeoutSchema, `${stopTimeoutMsDefault}ms`),
-  }),
-  v.transform((fields): DeploymentSpec => {
-    const template: ReplicaTemplate = {
-      image: fields.image,
-      ...(fields.entrypoint === undefined ? {} : { entrypoint: fields.entrypoint }),
-      ...(fields.command === undefined ? {} : { command: fields.command }),
-      env: fields.env,
-      resources: fields.resources,
-      ports: fields.ports,
-      restart: fields.restart,
-      stopTimeoutMs: fields.stopTimeout,
-    };
-    return { namespace: fields.namespace, name: fields.name, replicas: fields.replicas, template };
-  }),
-);
+/** `namespace` is that of a deployment that names none. */
+export const deploymentSchema = (namespace: string) =>
+  v.pipe(
+    closedObject({
+      name: parsedText("a name", parseName),
+      namespace: v.optional(parsedText("a namespace", parseName), namespace),
+      replicas: v.optional(parsedText("a whole number", parseReplicas), "1"),
+      image: parsedText("an image reference", parseImage),
+      entrypoint: v.optional(programSchema),
+      command: v.optional(programSchema),
+      env: v.optional(envSchema, {}),
+      resources: v.optional(resourcesSchema, {}),
+      ports: v.optional(portsSchema, []),
+      restart: v.optional(choice(["always", "on-failure", "never"]), "always"),
+      stopTimeout: v.optional(stopTimeoutSchema, `${stopTimeoutMsDefault}ms`),
+    }),
+    v.transform((fields): DeploymentSpec => {
+      const template: ReplicaTemplate = {
+        image: fields.image,
+        ...(fields.entrypoint === undefined ? {} : { entrypoint: fields.entrypoint }),
+        ...(fields.command === undefined ? {} : { command: fields.command }),
+        env: fields.env,
+        resources: fields.resources,
+        ports: fields.ports,
+        restart: fields.restart,
+        stopTimeoutMs: fields.stopTimeout,
+      };
+      return { namespace: fields.namespace, name: fields.name, replicas: fields.replicas, template };
+    }),
+  );

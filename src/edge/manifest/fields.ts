@@ -27,7 +27,7 @@ export function parseName(text: string): Outcome<string, string> {
 
 export function parseImage(text: string): Outcome<string, string> {
   if (text.length <= imageLengthMax && imagePattern.test(text)) return ok(text);
-  return refused("is not an image reference such as nginx:1.27 or registry.example.com/team/app@sha256:...");
+  return refused("is not an image reference such as nginx:1.27 or registry.example.com/team/app:1.2");
 }
 
 export function parseReplicas(text: string): Outcome<number, string> {
@@ -88,4 +88,9 @@ export function publishedTwice(
     else twice.push({ index, first });
   });
   return twice;
+}
+
+/** Sorted, so that the order in a file never decides whether two specs are the same. */
+export function sortedEnv(values: ReadonlyMap<string, string>): Readonly<Record<string, string>> {
+  return Object.fromEntries([...values].sort(([a], [b]) => (a < b ? -1 : 1)));
 }

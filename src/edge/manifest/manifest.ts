@@ -16,7 +16,11 @@ export interface ManifestFile {
 /** Faults that a problem lists before it only counts them. */
 const faultsShownMax = 50;
 
-export function parseManifests(files: readonly ManifestFile[]): Outcome<readonly DeploymentSpec[], Problem> {
+/** `namespace` is that of deployments that name none. */
+export function parseManifests(
+  files: readonly ManifestFile[],
+  namespace: string,
+): Outcome<readonly DeploymentSpec[], Problem> {
   const specs: DeploymentSpec[] = [];
   const faults: Fault[] = [];
   const seen = new Map<string, Place>();
@@ -31,7 +35,7 @@ export function parseManifests(files: readonly ManifestFile[]): Outcome<readonly
         message: "there is no deployment in this file",
       });
     for (const document of source.documents) {
-      const spec = parseDocument(document);
+      const spec = parseDocument(document, namespace);
       if (!spec.ok) {
         faults.push(...spec.error);
         continue;
@@ -51,7 +55,10 @@ export function parseManifests(files: readonly ManifestFile[]): Outcome<readonly
   return faults.length === 0 ? ok(specs) : refused(manifestProblem(faults));
 }
 
-function parseDocument(document: SourceDocument): Outcome<DeploymentSpec, readonly Fault[]> {
+function parseDocument(
+  document: SourceDocument,
+  namespace: string,
+): Outcome<DeploymentSpec, readonly Fault[]> {
   const { value } = document;
   if (typeof value === "object" && value !== null && "apiVersion" in value && "kind" in value)
     return refused([
@@ -60,7 +67,7 @@ function parseDocument(document: SourceDocument): Outcome<DeploymentSpec, readon
         message: "this is a Kubernetes manifest, which is not supported; write a Muster manifest",
       },
     ]);
-  const spec = checkDocument(deploymentSchema, document);
+  const spec = checkDocument(deploymentSchema(namespace), document);
   if (spec.ok && JSON.stringify(spec.value).length > specBytesMax)
     return refused([
       { ...document.place([], "value"), message: `the spec is larger than ${specBytesMax / 1024} KiB` },

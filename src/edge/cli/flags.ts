@@ -1,0 +1,65 @@
+/** Values of flags. What is wrong with one is a usage failure that names the flag (commander adds it). */
+import { InvalidArgumentError } from "commander";
+import type { Outcome } from "../../model/outcome.ts";
+
+/** A commander parser out of one of ours. */
+export function flag<T>(parse: (text: string) => Outcome<T, string>): (text: string) => T {
+  return (text) => {
+    const outcome = parse(text);
+    if (outcome.ok) return outcome.value;
+    throw new InvalidArgumentError(`It ${outcome.error}.`);
+  };
+}
+
+/** The same for a flag that may be given more than once. */
+export function flags<T>(
+  parse: (text: string) => Outcome<T, string>,
+): (text: string, previous: readonly T[]) => readonly T[] {
+  const one = flag(parse);
+  return (text, previous) => [...previous, one(text)];
+}
+
+export function parseCount(text: string): Outcome<number, string> {
+  return /^\d{1,15}$/.test(text)
+    ? { ok: true, value: Number(text) }
+    : { ok: false, error: "is not a whole number" };
+}
+
+/** `key=value`, both of the characters that Kubernetes allows in labels. */
+export function parseLabel(text: string): Outcome<readonly [string, string], string> {
+  const match =
+    /^([A-Za-z0-9](?:[A-Za-z0-9._/-]{0,251}[A-Za-z0-9])?)=([A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?|)$/.exec(
+      text,
+    );
+  return match === null
+    ? { ok: false, error: "is not of the form key=value" }
+    : { ok: true, value: [match[1] ?? "", match[2] ?? ""] };
+}
+
+export const defaultPort = 7440;
+
+/** `host:port`, the port 7440 when there is none; IPv6 in brackets, or bare without a port. */
+export function parseAddress(text: string): Outcome<string, string> {
+  const bare = text.includes("::") || text.split(":").length > 2;
+  const match = text.startsWith("[")
+    ? /^(\[[0-9a-fA-F:.]+(?:%[A-Za-z0-9._-]+)?\])(?::(\d{1,5}))?$/.exec(text)
+    : bare
+      ? /^([0-9a-fA-F:.]+)$/.exec(text)
+      : /^([A-Za-z0-9._-]+)(?::(\d{1,5}))?$/.exec(text);
+  const port = Number(match?.[2] ?? defaultPort);
+  if (match === null || port > 65_535)
+    return { ok: false, error: "is not an address such as 10.0.0.1:7440 or [fd00::1]:7440" };
+  const host = match[1] ?? "";
+  return { ok: true, value: `${host.startsWith("[") || !bare ? host : `[${host}]`}:${port}` };
+}
+
+/** Several addresses with commas between them. */
+export function parseAddresses(text: string): Outcome<readonly string[], string> {
+  const addresses: string[] = [];
+  for (const part of text.split(",")) {
+    const address = parseAddress(part.trim());
+    if (!address.ok) return address;
+    addresses.push(address.value);
+  }
+  return { ok: true, value: addresses };
+}

@@ -1,0 +1,67 @@
+import type { DeploymentView } from "../../model/views.ts";
+import { shortId } from "../../model/ids.ts";
+import { formatBytes, formatCpu } from "../manifest/quantity.ts";
+import type { CliContext } from "./console.ts";
+import { connect, show, type Program } from "./root.ts";
+import { formatAge, formatFacts, formatTable } from "./table.ts";
+import { deploymentTarget } from "./target.ts";
+
+export function registerInspect(program: Program, context: CliContext): void {
+  program
+    .command("inspect")
+    .argument("<name>", "NAME or NAMESPACE/NAME")
+    .action(async (name, _options, command) => {
+      const flags = command.optsWithGlobals();
+      const view = await connect(flags, context).inspect(deploymentTarget(name, flags.namespace));
+      await show(context, flags, view, formatDeployment);
+    });
+}
+
+function formatDeployment(view: DeploymentView): string {
+  const { template } = view.spec;
+  const facts: [string, string][] = [
+    ["name", `${view.namespace}/${view.name}`],
+    ["id", view.id],
+    ["status", `${view.status}, ${view.running} of ${view.desired} running`],
+    ["image", template.image],
+    ["template", view.templateHash],
+    [
+      "resources",
+      `cpu ${formatCpu(template.resources.cpuMillis)}, memory ${formatBytes(template.resources.memoryBytes)}`,
+    ],
+    ["restart", template.restart],
+    ["steward", view.steward === undefined ? "none" : shortId(view.steward)],
+    ["epoch", `${view.epoch}`],
+    [
+      "known from",
+      `${view.freshness.source} ${shortId(view.freshness.node)} at index ${view.freshness.index}`,
+    ],
+  ];
+  if (template.entrypoint !== undefined)
+    facts.splice(4, 0, ["entrypoint", JSON.stringify(template.entrypoint)]);
+  if (template.command !== undefined) facts.splice(4, 0, ["command", JSON.stringify(template.command)]);
+  for (const port of template.ports)
+    facts.push([
+      "port",
+      `${port.published === undefined ? "" : `${port.published}:`}${port.container}/${port.protocol}`,
+    ]);
+  if (view.freshness.note !== undefined) facts.push(["note", view.freshness.note]);
+  for (const reason of view.unplaced) facts.push(["not placed", reason]);
+  return `${formatFacts(facts)}\n${formatReplicas(view)}`;
+}
+
+function formatReplicas(view: DeploymentView): string {
+  const nowMs = Date.now();
+  return formatTable(
+    ["REPLICA", "PHASE", "NODE", "FOR", "RESTARTS", "ADDRESS", "MESSAGE"],
+    view.replicas.map((replica) => [
+      `${replica.replica}${replica.templateHash === view.templateHash ? "" : " (old)"}`,
+      replica.phase,
+      replica.nodeName,
+      formatAge(nowMs - replica.sinceMs),
+      `${replica.restarts}`,
+      replica.address,
+      replica.message ?? "",
+    ]),
+  );
+}

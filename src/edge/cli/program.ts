@@ -1,0 +1,112 @@
+/** The command table. A command's file is loaded only when its name is on the command line. */
+import { createRoot, type Program } from "./root.ts";
+import type { CliContext } from "./console.ts";
+
+type Register = (program: Program, context: CliContext) => void;
+
+interface CommandEntry {
+  readonly name: string;
+  readonly description: string;
+  readonly load: () => Promise<Register>;
+}
+
+const commands: readonly CommandEntry[] = [
+  {
+    name: "up",
+    description: "start this machine's agent: found a fleet, or join one",
+    load: async () => (await import("./up.ts")).registerUp,
+  },
+  {
+    name: "down",
+    description: "leave the fleet, stop what runs here, end the agent",
+    load: async () => (await import("./down.ts")).registerDown,
+  },
+  {
+    name: "status",
+    description: "show the agent that answers",
+    load: async () => (await import("./status.ts")).registerStatus,
+  },
+  {
+    name: "invite",
+    description: "make a token with which machines join",
+    load: async () => (await import("./invite.ts")).registerInvite,
+  },
+  {
+    name: "nodes",
+    description: "list the machines of the fleet",
+    load: async () => (await import("./nodes.ts")).registerNodes,
+  },
+  {
+    name: "run",
+    description: "run an image as a new deployment",
+    load: async () => (await import("./run.ts")).registerRun,
+  },
+  {
+    name: "apply",
+    description: "create or change deployments from manifest files",
+    load: async () => (await import("./apply.ts")).registerApply,
+  },
+  {
+    name: "ps",
+    description: "list deployments and their replicas",
+    load: async () => (await import("./ps.ts")).registerPs,
+  },
+  {
+    name: "inspect",
+    description: "show one deployment in full",
+    load: async () => (await import("./inspect.ts")).registerInspect,
+  },
+  {
+    name: "scale",
+    description: "change how many replicas a deployment has",
+    load: async () => (await import("./scale.ts")).registerScale,
+  },
+  {
+    name: "logs",
+    description: "print what replicas wrote",
+    load: async () => (await import("./logs.ts")).registerLogs,
+  },
+  {
+    name: "exec",
+    description: "run a command inside a replica",
+    load: async () => (await import("./exec.ts")).registerExec,
+  },
+  {
+    name: "events",
+    description: "print the history of a deployment",
+    load: async () => (await import("./events.ts")).registerEvents,
+  },
+  {
+    name: "promises",
+    description: "list what nodes have promised",
+    load: async () => (await import("./promises.ts")).registerPromises,
+  },
+  {
+    name: "cohort",
+    description: "show the nodes that keep a deployment",
+    load: async () => (await import("./cohort.ts")).registerCohort,
+  },
+  {
+    name: "delete",
+    description: "end a deployment for good",
+    load: async () => (await import("./delete.ts")).registerDelete,
+  },
+];
+
+/** The program for one command line; `output` gets commander's own words. */
+export async function createProgram(
+  argv: readonly string[],
+  context: CliContext,
+  output: { readonly out: (text: string) => void; readonly error: (text: string) => void },
+): Promise<Program> {
+  const program = createRoot();
+  program.exitOverride().configureOutput({ writeOut: output.out, writeErr: output.error });
+  const end = argv.indexOf("--");
+  const named = new Set(end < 0 ? argv : argv.slice(0, end));
+  for (const { name, description, load } of commands) {
+    if (named.has(name)) (await load())(program, context);
+    else program.command(name);
+    program.commands.find((command) => command.name() === name)?.description(description);
+  }
+  return program;
+}

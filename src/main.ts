@@ -1,0 +1,25 @@
+/** The process: hands its command line on, and is the only place that ends it. */
+import type { CliContext } from "./edge/cli/console.ts";
+
+const argv = process.argv.slice(2);
+process.exit(await main());
+
+async function main(): Promise<number> {
+  const [first] = argv;
+  // Started by the agent itself, many times in a pull: nothing else is loaded for it.
+  if (first === "internal-unpack") {
+    const { unpackMain } = await import("./adapters/images/oci/unpack.ts");
+    return unpackMain(argv.slice(1));
+  }
+  if (argv.length === 1 && (first === "--version" || first === "-V")) {
+    const { commit, version } = await import("./edge/cli/version.ts");
+    await Bun.write(Bun.stdout, `${version} (${commit})\n`);
+    return 0;
+  }
+  const [{ runCli }, { processConsole }] = await Promise.all([
+    import("./edge/cli/run-cli.ts"),
+    import("./edge/cli/process-console.ts"),
+  ]);
+  const context: CliContext = { console: processConsole(), env: process.env, exitCode: 0 };
+  return runCli(argv, context);
+}
