@@ -17,7 +17,7 @@ export interface BookEntry {
   readonly attempt: number;
   /** The last attempt that is known to have started; -1 before the first. */
   readonly startedAttempt: number;
-  /** Successful starts. */
+  /** Successful starts; all but the first are restarts. */
   readonly starts: number;
   readonly phase: InstancePhase;
   /** Of the newest report. */
@@ -99,6 +99,8 @@ export type KeeperInput =
       readonly kind: "release";
       readonly promises: readonly PromiseId[];
       readonly reason: string;
+      /** Whom to tell of those that are not here: they are reported as stopped, and an award of them that comes late is refused. */
+      readonly cohort: CohortRef;
     }
   /** The cohort's members changed, or it was founded again: everything is reported to the new ones. */
   | { readonly kind: "cohort-changed"; readonly cohort: CohortRef }
