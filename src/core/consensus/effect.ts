@@ -24,7 +24,7 @@ export type ConsensusInput =
   | { readonly kind: "snapshot-taken"; readonly index: number; readonly data: Uint8Array }
   /** The transport lost something on its way to `peer`. */
   | { readonly kind: "unreachable"; readonly peer: MemberId }
-  /** The transport is done with a snapshot to `peer`; every snapshot sent must be answered so. */
+  /** The transport is done with a snapshot to `peer`. Without this word a lost one is sent again only after ten election timeouts. */
   | { readonly kind: "snapshot-sent"; readonly peer: MemberId; readonly ok: boolean };
 
 /** One atomic change to the stored state of a member. It is carried out in the order of its fields. */

@@ -34,7 +34,7 @@ function requestVotes(raft: RaftState, kind: VoteRequest["kind"]): void {
   for (const voter of raft.tracker.voters) {
     if (voter === raft.id) {
       // A vote for oneself counts when it is durable, like any other.
-      raft.sendAfterPersist({ kind: `${kind}-response`, from: raft.id, to: raft.id, term, rejected: false });
+      raft.respondToVote(`${kind}-response`, raft.id, term);
     } else {
       sendVoteRequest(raft, kind, voter, term);
     }
@@ -53,15 +53,8 @@ export function answerVoteRequest(raft: RaftState, request: VoteRequest): void {
   const isFree = raft.vote === undefined && raft.leader === undefined;
   const canVote = raft.vote === request.from || isFree || (isPreVote && request.term > raft.term);
   const isGranted = canVote && raft.log.isUpToDate(request.lastIndex, request.lastTerm);
-  // A grant bears the term asked for, which a pre-vote has not brought about; a refusal bears one's own.
-  const term = isGranted ? request.term : raft.term;
-  raft.sendAfterPersist({
-    kind: `${request.kind}-response`,
-    from: raft.id,
-    to: request.from,
-    term,
-    rejected: !isGranted,
-  });
+  // A grant bears the term asked for, which a pre-vote has not brought about.
+  raft.respondToVote(`${request.kind}-response`, request.from, isGranted ? request.term : undefined);
   raft.events.push({
     kind: "vote-answered",
     candidate: request.from,
@@ -120,6 +113,23 @@ export function stepCandidate(raft: RaftState, message: Message): void {
     default:
       return;
   }
+}
+
+/**
+ * Departure, as in TiKV's raft-rs: a refusal tells what is committed. Without it, a leader that steps down
+ * on its own removal can lock the group: it has entries that the others lack, so it refuses them, and
+ * the others still need its vote, because they have not learned that its removal is committed.
+ * That an entry is committed is a fact of no term, and holds for whoever has that entry.
+ */
+export function learnCommit(raft: RaftState, response: VoteResponse): void {
+  const { commit, commitTerm } = response;
+  const before = raft.log.committed;
+  if (!response.rejected || commit <= before || !raft.log.matches(commit, commitTerm)) return;
+  raft.log.commitTo(commit);
+  // The votes were counted in a configuration that may be out of force.
+  const isConfChanged = raft.log.slice(before + 1, commit).some((entry) => entry.kind === "conf-change");
+  const isCandidate = raft.role === "candidate" || raft.role === "pre-candidate";
+  if (isCandidate && isConfChanged) raft.becomeFollower(raft.term, undefined);
 }
 
 function takeVote(raft: RaftState, response: VoteResponse): void {

@@ -13,6 +13,9 @@ import {
 import type { Progress } from "./tracker/progress.ts";
 import { finishTransferIfReady, endTransfer } from "./transfer.ts";
 
+/** Election timeouts after which a snapshot without an answer counts as lost. */
+const snapshotAgeMax = 10;
+
 /** Appends a proposal and sends it out; undefined when it was taken in, else why it was not. */
 export function proposeAsLeader(raft: RaftState, proposal: Proposal): Refusal | undefined {
   if (!raft.tracker.progress.has(raft.id)) return "removed";
@@ -106,7 +109,10 @@ export function tickLeader(raft: RaftState): void {
   if (raft.electionElapsed >= raft.options.electionTicks) {
     raft.electionElapsed = 0;
     if (raft.options.checkQuorum) checkQuorum(raft);
-    if (raft.role === "leader") endTransfer(raft, "timeout");
+    if (raft.role === "leader") {
+      endTransfer(raft, "timeout");
+      retryLostSnapshots(raft);
+    }
   }
   if (raft.role !== "leader" || raft.heartbeatElapsed < raft.options.heartbeatTicks) return;
   raft.heartbeatElapsed = 0;
@@ -123,6 +129,18 @@ function checkQuorum(raft: RaftState): void {
   }
   for (const [member, progress] of raft.tracker.progress) {
     if (member !== raft.id) progress.isRecentlyActive = false;
+  }
+}
+
+/**
+ * Departure: etcd waits for ever for word of a snapshot. A transport that crashes with the receiver
+ * may never send it, and the follower would be lost to the group.
+ */
+function retryLostSnapshots(raft: RaftState): void {
+  for (const [peer, progress] of raft.tracker.progress) {
+    if (progress.mode !== "snapshot") continue;
+    progress.snapshotAge++;
+    if (progress.snapshotAge >= snapshotAgeMax) reportSnapshot(raft, peer, false);
   }
 }
 

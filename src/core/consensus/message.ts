@@ -25,6 +25,9 @@ export interface VoteRequest extends Envelope {
 export interface VoteResponse extends Envelope {
   readonly kind: "vote-response" | "pre-vote-response";
   readonly rejected: boolean;
+  /** Rejected: the last entry that the voter knows to be committed. The candidate may not know it yet. */
+  readonly commit: number;
+  readonly commitTerm: number;
 }
 
 export interface Append extends Envelope {

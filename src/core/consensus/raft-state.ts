@@ -12,7 +12,7 @@ import {
   type Snapshot,
 } from "./entry.ts";
 import type { ConsensusEvent, Role, SoftState } from "./event.ts";
-import type { CampaignReason, Message } from "./message.ts";
+import type { CampaignReason, Message, VoteResponse } from "./message.ts";
 import { ReadQueue, type ReadyRead } from "./read-queue.ts";
 import { Progress } from "./tracker/progress.ts";
 import { Tracker } from "./tracker/tracker.ts";
@@ -133,6 +133,15 @@ export class RaftState {
       hintIndex: 0,
       hintTerm: 0,
     });
+  }
+
+  /** Answers a candidate; a refusal bears this member's own term and what it knows to be committed. */
+  respondToVote(kind: VoteResponse["kind"], to: MemberId, grantedTerm: number | undefined): void {
+    const rejected = grantedTerm === undefined;
+    const term = grantedTerm ?? this.term;
+    const commit = rejected ? this.log.committed : 0;
+    const commitTerm = rejected ? defined(this.log.term(commit), "a term for the commit index") : 0;
+    this.sendAfterPersist({ kind, from: this.id, to, term, rejected, commit, commitTerm });
   }
 
   becomeFollower(term: number, leader: MemberId | undefined): void {

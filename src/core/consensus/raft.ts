@@ -8,7 +8,7 @@
  * docs/protocols/consensus.md.
  */
 import { findFault } from "./message-check.ts";
-import { answerVoteRequest, campaign, stepCandidate } from "./election.ts";
+import { answerVoteRequest, campaign, learnCommit, stepCandidate } from "./election.ts";
 import { beFollower, takeAppend, takeHeartbeat, takeSnapshot } from "./follower.ts";
 import { stepLeader, tickLeader } from "./leader.ts";
 import type { Message, VoteRequest } from "./message.ts";
@@ -33,6 +33,7 @@ export function receive(raft: RaftState, message: Message): void {
     raft.events.push({ kind: "bad-message", from: message.from, message: message.kind, why: fault });
     return;
   }
+  if (message.kind === "vote-response" || message.kind === "pre-vote-response") learnCommit(raft, message);
   if (message.term > raft.term && !meetHigherTerm(raft, message)) return;
   if (message.term < raft.term) {
     answerLowerTerm(raft, message);
@@ -102,13 +103,7 @@ function answerLowerTerm(raft: RaftState, message: Message): void {
   if (isFromLeader && (raft.options.checkQuorum || raft.options.preVote)) {
     raft.respondToAppend(message.from, 0);
   } else if (message.kind === "pre-vote") {
-    raft.sendAfterPersist({
-      kind: "pre-vote-response",
-      from: raft.id,
-      to: message.from,
-      term: raft.term,
-      rejected: true,
-    });
+    raft.respondToVote("pre-vote-response", message.from, undefined);
   }
 }
 

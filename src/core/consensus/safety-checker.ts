@@ -11,6 +11,7 @@ export class SafetyChecker {
   readonly #leaders = new Map<number, MemberId>();
   readonly #terms = new Map<MemberId, number>();
   readonly #applied = new Map<number, string>();
+  readonly #appliedTerms = new Map<number, number>();
   readonly #entries = new Map<string, string>();
   #committedIndex = 1;
 
@@ -54,6 +55,7 @@ export class SafetyChecker {
     const known = this.#applied.get(entry.index) ?? print;
     assert(known === print, `C5: index ${entry.index} is applied as ${known} and as ${print}`);
     this.#applied.set(entry.index, known);
+    this.#appliedTerms.set(entry.index, entry.term);
   }
 
   /** A read's index covers everything that was committed when it was asked for. */
@@ -61,9 +63,13 @@ export class SafetyChecker {
     assert(index >= committedBefore, `C8: a read at ${index} misses commits up to ${committedBefore}`);
   }
 
-  /** Leader completeness, as far as applied entries show it: a new leader's log reaches past them all. */
+  /**
+   * Leader completeness, as far as applied entries show it: a new leader's log reaches past all those of
+   * lower terms. A leader of a lower term may be elected late, by votes that were under way.
+   */
   #checkCompleteness(status: RaftStatus): void {
-    const last = Math.max(1, ...this.#applied.keys());
+    const earlier = [...this.#appliedTerms].filter(([, term]) => term < status.term);
+    const last = Math.max(1, ...earlier.map(([index]) => index));
     assert(
       status.lastIndex > last,
       `C4: the leader of term ${status.term} ends at ${status.lastIndex}, before ${last}`,

@@ -175,8 +175,7 @@ export class SimulatedGroup {
 
   #takeSnapshot(member: Member): void {
     const last = Math.max(0, ...member.applied.keys());
-    const isKnown = member.queue.length === 0 && last > 0;
-    if (!isKnown) return;
+    if (last === 0) return;
     this.#step(member, { kind: "snapshot-taken", index: last, data: encode([...member.applied]) });
     this.counts.snapshots++;
   }

@@ -24,6 +24,8 @@ export class Progress {
   isFlowPaused = false;
   /** The index of the snapshot on its way; 0 outside "snapshot". */
   pendingSnapshot = 0;
+  /** Quorum checks since the snapshot was sent. */
+  snapshotAge = 0;
   /** The greatest commit index that was sent and that the follower may be able to act on. */
   sentCommit = 0;
   inflights: Inflights;
@@ -48,6 +50,7 @@ export class Progress {
     copy.mode = this.mode;
     copy.isFlowPaused = this.isFlowPaused;
     copy.pendingSnapshot = this.pendingSnapshot;
+    copy.snapshotAge = this.snapshotAge;
     copy.sentCommit = this.sentCommit;
     copy.inflights = this.inflights;
     return copy;
@@ -125,6 +128,7 @@ export class Progress {
     this.mode = mode;
     this.isFlowPaused = false;
     this.pendingSnapshot = 0;
+    this.snapshotAge = 0;
     this.inflights.reset();
   }
 
