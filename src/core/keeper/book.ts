@@ -21,6 +21,8 @@ export class Book {
   /** In order of admission. */
   readonly #instances = new Map<PromiseId, Instance>();
   readonly #tombstones: Tombstones;
+  /** Ids of all promises that were released and are remembered, in the book or as tombstones. */
+  readonly #released = new Set<PromiseId>();
   /** Wall clock minus `now`, as last told. */
   #wallOffsetMs = 0;
   #nextOrder = 0;
@@ -40,14 +42,16 @@ export class Book {
   }
 
   wallMs(now: Instant): number {
-    return this.#wallOffsetMs + now;
+    return Math.round(this.#wallOffsetMs + now);
   }
 
   load(instances: readonly Instance[], tombstones: readonly Tombstone[], now: Instant): void {
     this.#tombstones.load(tombstones);
+    for (const { promise } of tombstones) this.#released.add(promise);
     for (const instance of instances) {
       const { entry } = instance;
       this.#instances.set(entry.terms.id, instance);
+      if (entry.desired === "released") this.#released.add(entry.terms.id);
       this.#nextOrder = Math.max(this.#nextOrder, entry.order + 1);
       resend(instance, now);
     }
@@ -57,7 +61,7 @@ export class Book {
     const admitted: PromiseId[] = [];
     const refused: PromiseId[] = [];
     for (const terms of input.terms) {
-      if (this.#isLeaving || this.wasReleased(terms.id)) {
+      if (this.#isLeaving || this.#released.has(terms.id)) {
         refused.push(terms.id);
         continue;
       }
@@ -93,13 +97,15 @@ export class Book {
 
   release(
     promise: PromiseId,
-    { reason, cohort }: { readonly reason: string; readonly cohort: CohortRef },
+    { reason, cohort }: { readonly reason: string; readonly cohort?: CohortRef },
     effects: Effects,
     now: Instant,
   ): void {
     const instance = this.#instances.get(promise);
+    this.#released.add(promise);
     if (instance === undefined) {
       if (!this.#tombstones.has(promise)) effects.record(this.#tombstones.add(promise, this.wallMs(now)));
+      if (cohort === undefined) return;
       const report = stoppedReport(promise, this.wallMs(now));
       effects.afterPersist({ kind: "report", report, cohort });
       return;
@@ -167,7 +173,9 @@ export class Book {
       instance.isDirty = false;
       effects.record(instance.entry);
     }
-    effects.remove(this.#tombstones.prune(this.wallMs(now)));
+    const removed = this.#tombstones.prune(this.wallMs(now));
+    for (const promise of removed) this.#released.delete(promise);
+    effects.remove(removed);
   }
 
   summary(): readonly HeldPromise[] {
@@ -177,9 +185,9 @@ export class Book {
     return held;
   }
 
-  wasReleased(promise: PromiseId): boolean {
-    const isReleased = this.#instances.get(promise)?.entry.desired === "released";
-    return isReleased || this.#tombstones.has(promise);
+  /** Grows and shrinks with the book. */
+  get released(): ReadonlySet<PromiseId> {
+    return this.#released;
   }
 }
 

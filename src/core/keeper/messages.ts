@@ -95,12 +95,13 @@ export type KeeperInput =
       readonly cohort: CohortRef;
       readonly wallMs: number;
     }
+  /** Of a promise that is not in the book, a late award is refused from now on. */
   | {
       readonly kind: "release";
       readonly promises: readonly PromiseId[];
       readonly reason: string;
-      /** Whom to tell of those that are not here: they are reported as stopped, and an award of them that comes late is refused. */
-      readonly cohort: CohortRef;
+      /** Whom to tell of those that are not in the book; undefined: nobody. */
+      readonly cohort?: CohortRef;
     }
   /** The cohort's members changed, or it was founded again: everything is reported to the new ones. */
   | { readonly kind: "cohort-changed"; readonly cohort: CohortRef }
@@ -135,7 +136,7 @@ export type KeeperInput =
       /** Undefined: it is gone. */
       readonly error?: StepFailure;
     }
-  /** The runtime says so; repetitions and strangers are harmless. */
+  /** The runtime says so; repetitions and strangers are harmless, and it may come before `start`. */
   | { readonly kind: "container-ended"; readonly status: ObservedContainer }
   /** The answer to `observe`; when listing fails the driver tries until it has one. */
   | {
@@ -238,6 +239,16 @@ export type KeeperEvent =
       readonly promise: PromiseId;
       readonly containerId: string;
     };
+
+/** A promise in the book, as the node shows it. */
+export interface BookView {
+  readonly terms: PromiseTerms;
+  readonly cohort: CohortRef;
+  readonly desired: "running" | "released";
+  readonly releaseReason?: string;
+  /** The newest state, which may not have been reported yet. */
+  readonly report: InstanceReport;
+}
 
 /** What the placement core needs to know of one promise that is not stopped. */
 export interface HeldPromise {

@@ -3,7 +3,7 @@ import type { Instant } from "../machine.ts";
 import type { PromiseId } from "../../model/ids.ts";
 import type { InstanceReport } from "../../model/promise.ts";
 import { amend, contentOf, phaseOf, type Instance } from "./instance.ts";
-import type { BookEntry } from "./messages.ts";
+import type { BookEntry, BookView } from "./messages.ts";
 import type { KeeperOptions } from "./options.ts";
 
 export function reportOf(entry: BookEntry): InstanceReport {
@@ -18,6 +18,12 @@ export function reportOf(entry: BookEntry): InstanceReport {
     sinceMs: entry.sinceMs,
     ...(imageDigest === undefined ? {} : { imageDigest }),
   };
+}
+
+export function viewOf(entry: BookEntry): BookView {
+  const { terms, cohort, desired, releaseReason } = entry;
+  const view = { terms, cohort, desired, report: reportOf(entry) };
+  return releaseReason === undefined ? view : { ...view, releaseReason };
 }
 
 /** Greater than any number a book counts up to: nothing is newer than that a promise is not here. */

@@ -13,7 +13,7 @@ import { containerIdOf, endpointIdOf, ownerOf } from "./container-ids.ts";
 import { Effects } from "./effects.ts";
 import { laneOf, nextMove, phaseOf, setMessage, type Instance, type Lane } from "./instance.ts";
 import type {
-  BookEntry,
+  BookView,
   HeldPromise,
   KeeperEffect,
   KeeperInput,
@@ -23,7 +23,7 @@ import type {
 } from "./messages.ts";
 import type { KeeperOptions } from "./options.ts";
 import { containerEnded, renewAttempt, settleEnd, stepBegun, stepDone, stepFailed } from "./progress.ts";
-import { noteNews, resend, takeDueReport } from "./report.ts";
+import { noteNews, resend, takeDueReport, viewOf } from "./report.ts";
 import { Sweeps } from "./sweeps.ts";
 
 type Input<Kind extends KeeperInput["kind"]> = Extract<KeeperInput, { readonly kind: Kind }>;
@@ -34,6 +34,8 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
   readonly #sweeps = new Sweeps();
   #effects = new Effects();
   #isStarted = false;
+  /** Ends told before the start. */
+  #early: ObservedContainer[] = [];
   /** Counts steps begun and ended, so that an observation knows what it is too old for. */
   #serial = 0;
   /** The observation under way. */
@@ -64,17 +66,18 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
   }
 
   /** The book's promises in order of admission, stopped ones that nobody acked included. */
-  entries(): readonly BookEntry[] {
-    return [...this.#book.instances.values()].map(({ entry }) => entry);
+  entries(): readonly BookView[] {
+    return [...this.#book.instances.values()].map(({ entry }) => viewOf(entry));
   }
 
-  get(promise: PromiseId): BookEntry | undefined {
-    return this.#book.instances.get(promise)?.entry;
+  get(promise: PromiseId): BookView | undefined {
+    const entry = this.#book.instances.get(promise)?.entry;
+    return entry === undefined ? undefined : viewOf(entry);
   }
 
-  /** It was released here: an award of it is a late duplicate. */
-  wasReleased(promise: PromiseId): boolean {
-    return this.#book.wasReleased(promise);
+  /** Promises that were released here and are remembered: an award of one is a late duplicate. Changes with the book. */
+  released(): ReadonlySet<PromiseId> {
+    return this.#book.released;
   }
 
   #apply(input: KeeperInput, now: Instant): void {
@@ -136,6 +139,8 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
       this.#effects.event({ name: "adopted", promise, phase });
     }
     for (const target of adoption.strays) this.#sweep(target, now);
+    for (const status of this.#early) this.#containerEnded(status, now);
+    this.#early = [];
   }
 
   /** The instance that this step is under way for; undefined for an answer nobody waits for. */
