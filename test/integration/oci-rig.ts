@@ -16,22 +16,24 @@ export interface OciRig {
   readonly directory: string;
   readonly layer: string;
   readonly options: OciRuntimeOptions;
-  open(): OciRuntime;
+  /** Over the same directory, with other options where `changes` says so. */
+  open(changes?: Partial<OciRuntimeOptions>): OciRuntime;
   /** What runs `args` in the busybox image. */
   spec(id: string, args: readonly string[]): ContainerSpec;
   dispose(): Promise<void>;
 }
 
-export function makeOciRig(changes: Partial<OciRuntimeOptions> = {}): OciRig {
+export function makeOciRig(): OciRig {
   const directory = mkdtempSync(join(tmpdir(), "muster-oci-"));
   const layer = makeBusyboxLayer(join(directory, "layer"));
   const options: OciRuntimeOptions = {
     ...ociRuntimeDefaults,
     root: join(directory, "oci"),
     cgroupParent: `/${basename(directory)}`,
-    ...changes,
+    scanIntervalMs: 100,
   };
-  const open = (): OciRuntime => new OciRuntime({ clock: new SystemClock(), log: silentLogger }, options);
+  const open = (other: Partial<OciRuntimeOptions> = {}): OciRuntime =>
+    new OciRuntime({ clock: new SystemClock(), log: silentLogger }, { ...options, ...other });
   return {
     directory,
     layer,
@@ -58,7 +60,8 @@ export function makeOciRig(changes: Partial<OciRuntimeOptions> = {}): OciRig {
   };
 }
 
-const silentLogger: Logger = {
+/** Tells only of trouble. */
+export const silentLogger: Logger = {
   error: (message: string, fields?: LogFields) => console.error(message, fields),
   warn: (message: string, fields?: LogFields) => console.warn(message, fields),
   info: () => {},

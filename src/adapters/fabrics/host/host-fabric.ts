@@ -47,7 +47,7 @@ const idPattern = /^[a-z0-9][a-z0-9.-]{0,126}$/;
 /** Interface names have at most 15 characters, the prefix included. */
 const linkHashDigits = 10;
 /** How long the kernel may take to end a namespace by itself; after that its link is removed by force. */
-const linkGoneTimeoutMs = 1_000;
+const linkGoneTimeoutMs = 100;
 const pollMinMs = 2;
 const pollMaxMs = 32;
 

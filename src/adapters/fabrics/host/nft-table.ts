@@ -35,7 +35,8 @@ export function wholeTable(options: NftTableOptions, publications: readonly Publ
   const ours = `"${options.interfacePrefix}*"`;
   const translate = [
     "fib daddr type local meta nfproto ipv4 dnat ip to meta l4proto . th dport map @publish4",
-    "fib daddr type local meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @publish6",
+    // Nothing that comes from another interface is let through to ::1, so an answer would never arrive.
+    "fib daddr type local ip6 daddr != ::1 dnat ip6 to meta l4proto . th dport map @publish6",
   ];
   return [
     `add table inet ${table}`,
@@ -58,7 +59,6 @@ export function wholeTable(options: NftTableOptions, publications: readonly Publ
     ]),
     ...chain("outbound", "nat hook postrouting priority srcnat", [
       `oifname ${ours} ip saddr 127.0.0.0/8 masquerade`,
-      `oifname ${ours} ip6 saddr ::1 masquerade`,
       `iifname ${ours} oifname ${ours} ct status dnat masquerade`,
       `iifname ${ours} oifname != ${ours} masquerade`,
     ]),

@@ -7,8 +7,11 @@ import { watch, type FSWatcher } from "node:fs";
 import type { Clock } from "../../../ports/clock.ts";
 import type { ContainerStatus } from "../../../ports/container-runtime.ts";
 
-/** How late an end is noticed at worst when no event tells of it. */
-const scanIntervalMs = 5_000;
+export interface ExitWatchOptions {
+  readonly exitsDirectory: string;
+  /** How late an end is noticed at worst when no event tells of it. */
+  readonly scanIntervalMs: number;
+}
 
 export interface ExitWatchPorts {
   readonly clock: Clock;
@@ -20,20 +23,20 @@ export interface ExitWatchPorts {
 
 export class ExitWatch {
   readonly #ports: ExitWatchPorts;
-  readonly #directory: string;
+  readonly #options: ExitWatchOptions;
   /** Ends already told, per listener: each is told of every end it can still see. */
   readonly #told = new Map<(status: ContainerStatus) => void, Set<string>>();
   #watcher: FSWatcher | undefined;
   #cancelScan: (() => void) | undefined;
 
-  constructor(ports: ExitWatchPorts, options: { readonly exitsDirectory: string }) {
+  constructor(ports: ExitWatchPorts, options: ExitWatchOptions) {
     this.#ports = ports;
-    this.#directory = options.exitsDirectory;
+    this.#options = options;
   }
 
   add(listener: (status: ContainerStatus) => void): () => void {
     this.#told.set(listener, new Set());
-    this.#watcher ??= watch(this.#directory, (_event, name) => {
+    this.#watcher ??= watch(this.#options.exitsDirectory, (_event, name) => {
       if (name !== null) this.#look(name);
     });
     this.#cancelScan?.();
@@ -60,7 +63,7 @@ export class ExitWatch {
   #scheduleScan(delayMs: number): void {
     this.#cancelScan = this.#ports.clock.at(this.#ports.clock.now() + delayMs, () => {
       for (const id of this.#ports.ids()) this.#look(id);
-      this.#scheduleScan(scanIntervalMs);
+      this.#scheduleScan(this.#options.scanIntervalMs);
     });
   }
 

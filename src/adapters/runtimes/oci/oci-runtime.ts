@@ -63,6 +63,8 @@ export interface OciRuntimeOptions {
   readonly pidsMax: number;
   /** Most containers being made or removed at the same time. */
   readonly parallelMax: number;
+  /** How often ends are looked for that no event told of: their monitor had died, or events were lost. */
+  readonly scanIntervalMs: number;
 }
 
 export const ociRuntimeDefaults = {
@@ -71,6 +73,7 @@ export const ociRuntimeDefaults = {
   logBytesMax: 16 * 1024 * 1024,
   pidsMax: 4_096,
   parallelMax: 4,
+  scanIntervalMs: 5_000,
 } as const;
 
 const filesMax = 1_048_576;
@@ -99,7 +102,7 @@ export class OciRuntime implements ContainerRuntime {
         ids: () => listIds(this.#directories.containers),
         statusOf: (id) => this.#status(id),
       },
-      { exitsDirectory: this.#directories.exits },
+      { exitsDirectory: this.#directories.exits, scanIntervalMs: options.scanIntervalMs },
     );
   }
 
