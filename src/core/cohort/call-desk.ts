@@ -114,7 +114,7 @@ export class CallDesk {
         first,
         rest,
       },
-      turn.now + this.#options.callTimeoutMs,
+      turn.now + this.#timeoutMs(),
     );
     this.#nextCallId += 1;
     this.#ask(turn, this.#round, first);
@@ -128,7 +128,7 @@ export class CallDesk {
     const round = this.#round;
     if (round === undefined) return;
     const verdict = round.verdict(turn.now);
-    if (verdict === "widen") this.#ask(turn, round, round.widen(turn.now + this.#options.callTimeoutMs));
+    if (verdict === "widen") this.#ask(turn, round, round.widen(turn.now + this.#timeoutMs()));
     if (verdict !== "close") return;
     this.#round = undefined;
     this.#lastClosedAt = turn.now;
@@ -144,8 +144,11 @@ export class CallDesk {
 
   #sayUnplaced(turn: Turn, round: CallRound): void {
     const attempt = (this.#retry?.attempt ?? -1) + 1;
-    this.#retry = { at: turn.now + this.#pauseMs(attempt), attempt };
     const refusals = [...round.refusals()];
+    const isSilence = attempt === 0 && refusals.some(({ reason }) => reason === "unreachable");
+    const pauseMs = isSilence ? this.#options.silenceRetryMs : this.#pauseMs(attempt);
+    this.#retry = { at: turn.now + pauseMs, attempt };
+    if (isSilence) return;
     for (const [node, backoff] of this.#backoffs) {
       if (backoff.until <= turn.now) continue;
       this.#retry.at = Math.min(this.#retry.at, backoff.until);
@@ -215,6 +218,13 @@ export class CallDesk {
   #isBackedOff(node: NodeId, turn: Turn): boolean {
     const backoff = this.#backoffs.get(node);
     return backoff !== undefined && backoff.until > turn.now;
+  }
+
+  /** Grows, so that nodes too busy to answer in time are heard at last. */
+  #timeoutMs(): number {
+    const attempts = (this.#retry?.attempt ?? -1) + 1;
+    const { callTimeoutMs, callTimeoutMaxMs } = this.#options;
+    return Math.min(callTimeoutMs * 2 ** Math.min(attempts, 10), callTimeoutMaxMs);
   }
 
   #pauseMs(attempt: number): number {

@@ -1,7 +1,10 @@
 /** A cohort machine's times, all in milliseconds. */
 export interface CohortOptions {
-  /** A call is closed after this long even when asked nodes are silent. */
+  /** A call is closed after this long even when asked nodes are silent; doubles with each call in vain up to `callTimeoutMaxMs`. */
   readonly callTimeoutMs: number;
+  readonly callTimeoutMaxMs: number;
+  /** Pause after the first call in vain when some node was silent: nothing is said to be unplaceable yet. */
+  readonly silenceRetryMs: number;
   /** Offers not taken serve as the next best for this long. */
   readonly offerFreshMs: number;
   /** An award or release without an answer is sent again. */
@@ -28,6 +31,8 @@ export interface CohortOptions {
 
 export const defaultCohortOptions: CohortOptions = {
   callTimeoutMs: 400,
+  callTimeoutMaxMs: 3_200,
+  silenceRetryMs: 100,
   offerFreshMs: 1_000,
   resendMs: 500,
   releaseCheckMs: 5_000,
