@@ -36,12 +36,14 @@ export class Replicator {
   #retryAt: Instant = 0;
   #compareAt: Instant = 0;
   #compareAfter = "";
-  #sequence = 0;
+  #sequence: number;
 
   constructor(parts: ReplicatorParts, options: DirectoryOptions) {
     this.#parts = parts;
     this.#options = options;
     this.#live = [parts.id];
+    // An answer meant for an earlier life of this node must not count for this one.
+    this.#sequence = parts.rng.int(0x8000_0000);
     this.#shelf = new Shelf(options.tombstoneMs, (key) => this.guardiansOf(key));
   }
 

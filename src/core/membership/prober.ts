@@ -52,11 +52,13 @@ export class Prober {
   readonly #relays = new Map<number, Relay>();
   #probe: Probe | undefined;
   #nextAt: Instant = 0;
-  #sequence = 0;
+  #sequence: number;
 
   constructor(parts: ProberParts, options: MembershipOptions) {
     this.#parts = parts;
     this.#options = options;
+    // An ack meant for an earlier life of this node must not count for this one.
+    this.#sequence = parts.rng.int(0x8000_0000);
   }
 
   /** Nodes started together must not probe in step, so the first probe waits a random part of a period. */

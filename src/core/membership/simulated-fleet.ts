@@ -39,6 +39,9 @@ interface Scheduled {
   readonly run: () => void;
 }
 
+/** Conditions over the whole fleet are looked at this often; times measured are exact to this. */
+const CHECK_EVERY_MS = 5;
+
 export const lan: NetworkFaults = { lossShare: 0, duplicationShare: 0, delayMinMs: 0.1, delayMaxMs: 0.6 };
 
 export function nodeId(index: number): string {
@@ -101,8 +104,12 @@ export class SimulatedFleet {
   /** Runs until `condition` holds, at most `withinMs`; the time it took, or undefined. */
   runUntil(condition: () => boolean, withinMs: number): number | undefined {
     const from = this.now;
+    let checkAt = from;
     for (;;) {
-      if (condition()) return this.now - from;
+      if (this.now >= checkAt) {
+        if (condition()) return this.now - from;
+        checkAt = this.now + CHECK_EVERY_MS;
+      }
       const next = this.#queue[0];
       if (next === undefined || next.at > from + withinMs) break;
       this.#pop();
@@ -110,7 +117,7 @@ export class SimulatedFleet {
       next.run();
     }
     this.now = from + withinMs;
-    return undefined;
+    return condition() ? withinMs : undefined;
   }
 
   at(inMs: number, run: () => void): void {

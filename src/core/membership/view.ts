@@ -12,6 +12,12 @@ import type { Suspicion } from "./suspicion.ts";
 /** Members waiting to be probed out of turn; more than this wait for their turn. */
 const URGENT_MAX = 64;
 
+/**
+ * Departure: so few members are probed in turn. Reshuffled rounds let three periods pass between two probes of one of
+ * two members, which is a third of the time to detect its death.
+ */
+const STEADY_MEMBERS = 2;
+
 /** A member as this node sees it. The view alone replaces the record. */
 export interface Member {
   record: MemberRecord;
@@ -89,7 +95,7 @@ export class View {
     return shuffled(candidates, this.#rng).slice(0, count);
   }
 
-  /** The urgent ones first, else the present member whose turn it is: each once per round, rounds in random order (SWIM 4.3). */
+  /** The urgent ones first, else the present member whose turn it is: each once per round, larger rounds in random order (SWIM 4.3). */
   nextProbed(): Member | undefined {
     for (const id of this.#urgent) {
       this.#urgent.delete(id);
@@ -102,7 +108,8 @@ export class View {
         const member = this.#members.get(id);
         if (member !== undefined && isPresent(member)) return member;
       }
-      this.#round = shuffled([...this.#members.keys()], this.#rng);
+      const ids = [...this.#members.keys()];
+      this.#round = ids.length <= STEADY_MEMBERS ? ids : shuffled(ids, this.#rng);
     }
     return undefined;
   }
