@@ -154,6 +154,13 @@ export class CallDesk {
       this.#retry.at = Math.min(this.#retry.at, backoff.until);
       if (turn.fleet.alive.has(node)) refusals.push(backoff.refusal);
     }
+    for (const node of nodesToClear(turn.state))
+      if (turn.fleet.alive.has(node))
+        refusals.push({
+          node,
+          reason: "busy",
+          detail: "still has to stop what was replaced while it was lost",
+        });
     const { key, lines } = this.#policy.explain(refusals, round.offers, round.request);
     if (key !== turn.state.unplaced.key && !turn.isInFlight("unplaceable"))
       turn.propose({ kind: "unplaceable", key, reasons: lines });
@@ -208,8 +215,7 @@ export class CallDesk {
 
   /** Live nodes that are not backed off and have nothing broken of this deployment left to stop. */
   #candidates(turn: Turn): readonly Candidate[] {
-    const tainted = new Set<NodeId>();
-    for (const promise of turn.state.promises.values()) if (!isOccupying(promise)) tainted.add(promise.node);
+    const tainted = nodesToClear(turn.state);
     return [...turn.fleet.alive.values()].filter(
       (node) => !tainted.has(node.id) && !this.#isBackedOff(node.id, turn),
     );
@@ -244,6 +250,13 @@ function heldByNode(state: CohortState): ReadonlyMap<NodeId, number> {
   for (const promise of state.promises.values())
     if (isOccupying(promise)) held.set(promise.node, (held.get(promise.node) ?? 0) + 1);
   return held;
+}
+
+/** Nodes that may still run a broken promise of this deployment. */
+function nodesToClear(state: CohortState): ReadonlySet<NodeId> {
+  const nodes = new Set<NodeId>();
+  for (const promise of state.promises.values()) if (!isOccupying(promise)) nodes.add(promise.node);
+  return nodes;
 }
 
 function countOf(taken: ReadonlyMap<NodeId, number>): number {
