@@ -35,6 +35,15 @@ export class MachineLane<Input, Effect> {
     this.#ports.turn.enqueue(() => this.#step(input));
   }
 
+  /** Makes the input at the moment it is stepped, so that nothing comes between a look and the step; undefined steps nothing. */
+  feedWith(make: () => Input | undefined): void {
+    if (this.#isClosed) return;
+    this.#ports.turn.enqueue(() => {
+      const input = this.#isClosed ? undefined : make();
+      if (input !== undefined) this.#step(input);
+    });
+  }
+
   close(): void {
     this.#isClosed = true;
     this.#cancelTimer?.();

@@ -54,21 +54,36 @@ export interface NodeApi {
   status(): StatusView;
   nodes(): readonly NodeView[];
   /** A signed, expiring token that lets machines join; `ttlMs` at most 30 days. */
-  invite(options: { readonly ttlMs: number }): Promise<{ readonly token: string; readonly expiresAtMs: number; readonly join: readonly string[] }>;
+  invite(options: {
+    readonly ttlMs: number;
+  }): Promise<{ readonly token: string; readonly expiresAtMs: number; readonly join: readonly string[] }>;
   declare(spec: DeploymentSpec, options: DeclareOptions): Promise<Outcome<WriteAnswer, Problem>>;
-  scale(key: DeploymentKey, replicas: number, options: { readonly requestId: string }): Promise<Outcome<WriteAnswer, Problem>>;
+  scale(
+    key: DeploymentKey,
+    replicas: number,
+    options: { readonly requestId: string },
+  ): Promise<Outcome<WriteAnswer, Problem>>;
   delete(key: DeploymentKey, options: { readonly requestId: string }): Promise<Outcome<WriteAnswer, Problem>>;
   /** All deployments of a namespace, or of all namespaces. */
   deployments(namespace: string | undefined): Promise<readonly DeploymentView[]>;
   inspect(key: DeploymentKey): Promise<Outcome<DeploymentView, Problem>>;
   cohort(key: DeploymentKey): Promise<Outcome<CohortView, Problem>>;
   /** Promises in every reachable node's book, or only in this node's. Unreachable nodes are named. */
-  promises(scope: "fleet" | "node"): Promise<{ readonly promises: readonly PromiseView[]; readonly unreachable: readonly string[] }>;
+  promises(
+    scope: "fleet" | "node",
+  ): Promise<{ readonly promises: readonly PromiseView[]; readonly unreachable: readonly string[] }>;
   /** History of one deployment, oldest first; with `follow` it goes on until the signal aborts. */
-  events(key: DeploymentKey, options: { readonly follow: boolean; readonly sinceIndex: number; readonly signal: AbortSignal }): Promise<Outcome<AsyncIterable<HistoryEvent>, Problem>>;
+  events(
+    key: DeploymentKey,
+    options: { readonly follow: boolean; readonly sinceIndex: number; readonly signal: AbortSignal },
+  ): Promise<Outcome<AsyncIterable<HistoryEvent>, Problem>>;
   logs(key: DeploymentKey, query: LogQuery): Promise<Outcome<AsyncIterable<ReplicaLogLine>, Problem>>;
   /** Without a replica, one that runs is chosen. */
-  exec(key: DeploymentKey, replica: number | undefined, request: ExecRequest): Promise<Outcome<ExecSession, Problem>>;
+  exec(
+    key: DeploymentKey,
+    replica: number | undefined,
+    request: ExecRequest,
+  ): Promise<Outcome<ExecSession, Problem>>;
   /** Leaves the fleet: tells the others, stops what runs here, and ends the agent. With `keep`, only the agent ends and containers go on. */
   down(options: { readonly keep: boolean }): Promise<void>;
 }

@@ -42,3 +42,8 @@ export function canonicalJson(value: unknown): string {
     .map(([key, member]) => `${JSON.stringify(key)}:${canonicalJson(member)}`);
   return `{${members.join(",")}}`;
 }
+
+/** The directory key of a namespace's index; the empty namespace's index names all namespaces. */
+export function namespaceKeyOf(namespace: string): string {
+  return sha256Hex(`namespace\0${namespace}`).slice(0, idHexDigits);
+}

@@ -118,6 +118,7 @@ export const refusalSchema = v.object({
     "busy",
   ]),
   detail: textSchema,
+  free: v.exactOptional(resourcesSchema),
 });
 
 export const callAnswerSchema = v.variant("kind", [

@@ -245,6 +245,8 @@ export interface BookView {
   readonly terms: PromiseTerms;
   readonly cohort: CohortRef;
   readonly desired: "running" | "released";
+  /** Which run the newest container is. */
+  readonly attempt: number;
   readonly releaseReason?: string;
   /** The newest state, which may not have been reported yet. */
   readonly report: InstanceReport;

@@ -21,8 +21,8 @@ export function reportOf(entry: BookEntry): InstanceReport {
 }
 
 export function viewOf(entry: BookEntry): BookView {
-  const { terms, cohort, desired, releaseReason } = entry;
-  const view = { terms, cohort, desired, report: reportOf(entry) };
+  const { terms, cohort, desired, attempt, releaseReason } = entry;
+  const view = { terms, cohort, desired, attempt, report: reportOf(entry) };
   return releaseReason === undefined ? view : { ...view, releaseReason };
 }
 

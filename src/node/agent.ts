@@ -1,0 +1,518 @@
+/**
+ * One node, whole: its fleet, its directory, its promise book and its cohorts, joined and offered to
+ * the edges. Everything outside comes in through ports; the simulator runs this very class.
+ */
+import { keeperDefaults } from "../core/keeper/options.ts";
+import type { MembershipEvent } from "../core/membership/protocol.ts";
+import { membershipDefaults } from "../core/membership/options.ts";
+import { createSpreadPolicy } from "../core/placement/policy.ts";
+import { freeOf } from "../core/placement/book.ts";
+import { createRng } from "../core/rng.ts";
+import type { Candidate, NamedNode } from "../core/cohort/messages.ts";
+import type { Charter } from "../model/charter.ts";
+import type { HistoryEvent } from "../model/event.ts";
+import type { NodeId } from "../model/ids.ts";
+import type { MemberMeta } from "../model/member.ts";
+import { ok, refused, type Outcome } from "../model/outcome.ts";
+import type { Problem } from "../model/problem.ts";
+import type { DeploymentSpec } from "../model/spec.ts";
+import type { CohortView, DeploymentView, NodeView, PromiseView, StatusView } from "../model/views.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { ContainerRuntime, ExecRequest, ExecSession } from "../ports/container-runtime.ts";
+import type { Entropy } from "../ports/entropy.ts";
+import type { Fabric } from "../ports/fabric.ts";
+import type { ImageStore } from "../ports/image-store.ts";
+import type { Logger } from "../ports/logger.ts";
+import type { Store } from "../ports/store.ts";
+import type { PeerAddress, Transport } from "../ports/transport.ts";
+import { eventsMethod, methods } from "../wire/calls.ts";
+import { historyEventSchema } from "../wire/cohort.ts";
+import { decodeAs } from "../wire/codec.ts";
+import * as v from "valibot";
+import { Book } from "./book.ts";
+import { Directory, directoryChannel } from "./directory.ts";
+import { runErrand } from "./errands.ts";
+import { Fleet, pushPullMethod } from "./fleet.ts";
+import type { Fleet as FleetSnapshot, Group } from "./group.ts";
+import { Groups } from "./groups.ts";
+import { ConsensusInbox, installHandlers } from "./handlers.ts";
+import { followHistory } from "./history-stream.ts";
+import { InstanceStreams } from "./instance-streams.ts";
+import { MessageStream } from "./message-stream.ts";
+import type {
+  DeclareOptions,
+  DeploymentKey,
+  LogQuery,
+  NodeApi,
+  ReplicaLogLine,
+  WriteAnswer,
+} from "./node-api.ts";
+import type { AgentOptions } from "./options.ts";
+import { Peers } from "./peers.ts";
+import { Reporter } from "./reporter.ts";
+import { Requests } from "./requests.ts";
+import { Turn } from "./turn.ts";
+import { nodeView, type FleetView } from "./views.ts";
+
+export interface AgentPorts {
+  readonly transport: Transport;
+  readonly store: Store;
+  readonly runtime: ContainerRuntime;
+  readonly images: ImageStore;
+  readonly fabric: Fabric;
+  readonly clock: Clock;
+  readonly entropy: Entropy;
+  readonly logger: Logger;
+  readonly invites: {
+    create(ttlMs: number): Promise<{ readonly token: string; readonly expiresAtMs: number }>;
+  };
+  /** Resident memory of this process, for the status. */
+  readonly residentBytes: () => number;
+}
+
+const consensusChannel = "consensus";
+const callTimeoutMs = 1_000;
+/** Free resources are gossiped at most this often, and in steps of this size. */
+const metaPauseMs = 1_000;
+const memoryStepBytes = 16 * 1024 * 1024;
+const auditIntervalMs = 10_000;
+const cachedMemberSchema = v.object({ id: v.string(), addresses: v.array(v.string()) });
+
+export class Agent implements NodeApi {
+  readonly #ports: AgentPorts;
+  readonly #options: AgentOptions;
+  readonly #startedAt: number;
+  readonly #turn: Turn;
+  readonly #fleet: Fleet;
+  readonly #peers: Peers;
+  readonly #directory: Directory;
+  readonly #book: Book;
+  readonly #groups: Groups;
+  readonly #reporter: Reporter;
+  readonly #requests: Requests;
+  readonly #streams: InstanceStreams;
+  readonly #inbox: ConsensusInbox;
+  #isFleetDirty = false;
+  #metaTimer: (() => void) | undefined;
+  #auditTimer: (() => void) | undefined;
+  #gossipedMeta = "";
+  #isClosed = false;
+  readonly #ended = Promise.withResolvers<void>();
+
+  constructor(ports: AgentPorts, options: AgentOptions) {
+    this.#ports = ports;
+    this.#options = options;
+    const { transport, clock, logger, store, entropy } = ports;
+    this.#startedAt = clock.now();
+    this.#turn = new Turn(ports);
+    const seed = (): number => new DataView(entropy.bytes(4).slice().buffer).getUint32(0);
+    this.#fleet = new Fleet(ports, {
+      id: options.id,
+      name: options.name,
+      addresses: options.addresses,
+      meta: this.#metaWith(options.capacity),
+      seed: seed(),
+      membership: membershipDefaults,
+    });
+    const locate = (id: NodeId): PeerAddress | undefined => this.#fleet.peer(id);
+    this.#peers = new Peers({ transport, locate }, { self: options.id });
+    const peers = this.#peers;
+    const view: FleetView = { fleetPrefix: options.fleetPrefix, member: (id) => this.#fleet.member(id) };
+    const policy = createSpreadPolicy(createRng(seed()));
+    const fleet = (): FleetSnapshot => this.#fleetSnapshot();
+    this.#directory = new Directory(
+      { turn: this.#turn, clock, store, logger, peers, deposed: (loser) => this.#standDown(loser) },
+      { self: options.id, seed: seed() },
+    );
+    this.#book = new Book(
+      {
+        ...ports,
+        turn: this.#turn,
+        report: (report, cohort) => this.#reporter.submit(report, cohort),
+        changed: () => this.#scheduleMeta(),
+      },
+      {
+        node: options.id,
+        fleetPrefix: options.fleetPrefix,
+        capacity: options.capacity,
+        keeper: keeperDefaults,
+      },
+    );
+    const charterOf = async (deployment: string): Promise<Charter | undefined> =>
+      this.#directory.charterOf(deployment);
+    this.#reporter = new Reporter({
+      peers,
+      logger,
+      charterOf,
+      cohortChanged: (cohort) => this.#book.cohortChanged(cohort),
+      releaseGroup: (group, reason) => {
+        const held = this.#book.held().filter((one) => one.group === group);
+        this.#book.release(
+          held.map(({ promise }) => promise),
+          reason,
+        );
+      },
+    });
+    this.#groups = new Groups(
+      {
+        turn: this.#turn,
+        clock,
+        logger,
+        store,
+        entropy,
+        policy,
+        fleet,
+        send: (group, messages) => {
+          const byPeer = Map.groupBy(messages, ({ to }) => to);
+          for (const [to, own] of byPeer) peers.post(to, consensusChannel, { group, messages: own });
+        },
+        errand: (group, errand) => void runErrand({ peers, logger }, group, errand),
+        publishCharter: (charter) => void this.#directory.publish(charter),
+        changed: () => {},
+        retire: (group) => void this.#groups.drop(group.id),
+      },
+      { self: options.id },
+    );
+    this.#requests = new Requests({
+      peers,
+      directory: this.#directory,
+      clock,
+      entropy,
+      logger,
+      policy,
+      fleet,
+      groups: this.#groups,
+      view,
+    });
+    this.#streams = new InstanceStreams({ peers, book: this.#book, runtime: ports.runtime, logger });
+    const handlers = {
+      peers,
+      book: this.#book,
+      groups: this.#groups,
+      reporter: this.#reporter,
+      view,
+      logger,
+      ownPromises: () => this.#ownPromises(),
+      charterOf,
+    };
+    installHandlers(handlers);
+    peers.handleRaw(pushPullMethod, async (_from, payload) => this.#fleet.receivePushPull(payload));
+    this.#inbox = new ConsensusInbox({ ...handlers, now: () => clock.now() });
+  }
+
+  /** Reads what is on disk, takes up what runs, and joins the fleet. */
+  async start(): Promise<void> {
+    this.#fleet.listen((event) => this.#fleetEvent(event));
+    await this.#directory.start();
+    await this.#book.start();
+    await this.#groups.load();
+    await this.#ports.transport.start({
+      datagram: (from, payload) => this.#fleet.receiveDatagram(from, payload),
+      post: (from, channel, payload) => this.#receivePost(from, channel, payload),
+      call: async (from, method, payload) => this.#peers.receive(from, method, payload),
+      open: (from, method, header, stream) => this.#peers.receiveStream(from, method, header, stream),
+    });
+    this.#fleet.start();
+    const cached = await this.#ports.store.scan("members");
+    this.#fleet.join([
+      ...this.#options.seeds,
+      ...cached.map(({ value }) => decodeAs(cachedMemberSchema, value)),
+    ]);
+    this.#fleetChanged();
+    this.#scheduleAudit();
+  }
+
+  /** The agent ends; containers go on. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#metaTimer?.();
+    this.#auditTimer?.();
+    this.#groups.close();
+    this.#directory.close();
+    this.#book.close();
+    this.#fleet.close();
+    await this.#turn.close();
+    await this.#ports.transport.close();
+    await this.#ports.runtime.close();
+    await this.#ports.fabric.close();
+    await this.#ports.store.close();
+    this.#ended.resolve();
+  }
+
+  /** Resolves when the agent has ended, by `close` or `down`. */
+  get closed(): Promise<void> {
+    return this.#ended.promise;
+  }
+
+  status(): StatusView {
+    const counted = { alive: 0, suspect: 0, dead: 0, left: 0 };
+    for (const member of this.#fleet.members()) counted[member.status] += 1;
+    const { id, name, version, commit, pid, fleetPrefix } = this.#options;
+    return {
+      id,
+      name,
+      version,
+      commit,
+      pid,
+      uptimeMs: Math.round(this.#ports.clock.now() - this.#startedAt),
+      fleet: fleetPrefix,
+      members: { alive: counted.alive, suspect: counted.suspect, dead: counted.dead },
+      promises: this.#book.held().length,
+      groups: this.#groups.all().length,
+      rssBytes: this.#ports.residentBytes(),
+    };
+  }
+
+  nodes(): readonly NodeView[] {
+    const { id, labels } = this.#options;
+    return this.#fleet
+      .members()
+      .map((member) => nodeView(member, id, labels))
+      .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : a.id < b.id ? -1 : 1));
+  }
+
+  async invite({
+    ttlMs,
+  }: {
+    readonly ttlMs: number;
+  }): Promise<{ token: string; expiresAtMs: number; join: readonly string[] }> {
+    return { ...(await this.#ports.invites.create(ttlMs)), join: this.#options.addresses };
+  }
+
+  async declare(spec: DeploymentSpec, options: DeclareOptions): Promise<Outcome<WriteAnswer, Problem>> {
+    return this.#requests.declare(spec, options);
+  }
+
+  async scale(
+    key: DeploymentKey,
+    replicas: number,
+    { requestId }: { readonly requestId: string },
+  ): Promise<Outcome<WriteAnswer, Problem>> {
+    return this.#requests.scale(key, replicas, requestId);
+  }
+
+  async delete(
+    key: DeploymentKey,
+    { requestId }: { readonly requestId: string },
+  ): Promise<Outcome<WriteAnswer, Problem>> {
+    return this.#requests.delete(key, requestId);
+  }
+
+  async deployments(namespace: string | undefined): Promise<readonly DeploymentView[]> {
+    const charters = await this.#requests.charters(namespace);
+    return Promise.all(charters.map((charter) => this.#requests.deploymentOf(charter)));
+  }
+
+  async inspect(key: DeploymentKey): Promise<Outcome<DeploymentView, Problem>> {
+    return this.#requests.inspect(key);
+  }
+
+  async cohort(key: DeploymentKey): Promise<Outcome<CohortView, Problem>> {
+    return this.#requests.cohort(key);
+  }
+
+  async promises(
+    scope: "fleet" | "node",
+  ): Promise<{ promises: readonly PromiseView[]; unreachable: readonly string[] }> {
+    if (scope === "node") return { promises: this.#ownPromises(), unreachable: [] };
+    const unreachable: string[] = [];
+    const lists = await Promise.all(
+      this.#fleet.members().map(async ({ id, name, status }): Promise<readonly PromiseView[]> => {
+        if (status === "left") return [];
+        try {
+          if (status === "dead") throw new Error("dead");
+          const views: PromiseView[] = JSON.parse(
+            (await this.#peers.call(id, methods.promises, {}, callTimeoutMs)).json,
+          );
+          return views;
+        } catch {
+          unreachable.push(name);
+          return [];
+        }
+      }),
+    );
+    const promises = lists.flat().sort((a, b) => (a.promise < b.promise ? -1 : 1));
+    return { promises, unreachable: unreachable.sort() };
+  }
+
+  async events(
+    key: DeploymentKey,
+    options: { readonly follow: boolean; readonly sinceIndex: number; readonly signal: AbortSignal },
+  ): Promise<Outcome<AsyncIterable<HistoryEvent>, Problem>> {
+    const charter = await this.#requests.charterOf(key);
+    if (charter === undefined) {
+      return refused({
+        code: "not-found",
+        message: `there is no deployment ${key.namespace}/${key.name}`,
+        next: "muster ps -A lists all of them",
+      });
+    }
+    const here = this.#groups.get(charter.group);
+    if (here?.state !== undefined) return ok(followHistory(here, options));
+    const header = { group: charter.group, follow: options.follow, sinceIndex: options.sinceIndex };
+    for (const voter of charter.voters) {
+      try {
+        const duplex = await this.#peers.open(voter, eventsMethod, header, callTimeoutMs);
+        options.signal.addEventListener("abort", () => duplex.abort(), { once: true });
+        return ok(parsedEvents(new MessageStream(duplex)));
+      } catch (error) {
+        this.#ports.logger.debug("no events from a voter", { voter, error: String(error) });
+      }
+    }
+    return refused({
+      code: "unreachable",
+      message: `no voter of ${key.namespace}/${key.name} can be reached`,
+    });
+  }
+
+  async logs(key: DeploymentKey, query: LogQuery): Promise<Outcome<AsyncIterable<ReplicaLogLine>, Problem>> {
+    const view = await this.inspect(key);
+    return view.ok ? this.#streams.logs(view.value, query) : view;
+  }
+
+  async exec(
+    key: DeploymentKey,
+    replica: number | undefined,
+    request: ExecRequest,
+  ): Promise<Outcome<ExecSession, Problem>> {
+    const view = await this.inspect(key);
+    return view.ok ? this.#streams.exec(view.value, replica, request) : view;
+  }
+
+  async down({ keep }: { readonly keep: boolean }): Promise<void> {
+    if (!keep) {
+      this.#ports.logger.info("leaving the fleet");
+      await Promise.all([this.#fleet.leave(), this.#book.stopAll("the node leaves the fleet")]);
+    }
+    await this.close();
+  }
+
+  #receivePost(from: NodeId, channel: string, payload: Uint8Array): void {
+    if (this.#turn.isFull) return;
+    try {
+      if (channel === consensusChannel) this.#inbox.receive(from, payload);
+      else if (channel === directoryChannel) this.#directory.receive(from, payload);
+    } catch (error) {
+      this.#ports.logger.warn("message rejected", { from, channel, error: String(error) });
+    }
+  }
+
+  #fleetEvent(event: MembershipEvent): void {
+    if (event.kind === "message-rejected" || event.kind === "self-paused" || event.kind === "self-left")
+      return;
+    if (this.#isFleetDirty) return;
+    this.#isFleetDirty = true;
+    queueMicrotask(() => {
+      this.#isFleetDirty = false;
+      if (!this.#isClosed) this.#fleetChanged();
+    });
+  }
+
+  #fleetChanged(): void {
+    const snapshot = this.#fleetSnapshot();
+    this.#directory.liveChanged([...snapshot.alive, ...snapshot.suspect].map(({ id }) => id));
+    for (const group of this.#groups.all()) group.fleetChanged(snapshot);
+  }
+
+  #fleetSnapshot(): FleetSnapshot {
+    const alive: Candidate[] = [];
+    const suspect: NamedNode[] = [];
+    const dead: NamedNode[] = [];
+    for (const { id, name, status, meta } of this.#fleet.members()) {
+      const free = { cpuMillis: meta.freeCpuMillis, memoryBytes: meta.freeMemoryBytes };
+      if (status === "alive")
+        alive.push({ id, name, free, ...(meta.zone === undefined ? {} : { zone: meta.zone }) });
+      else if (status === "suspect") suspect.push({ id, name });
+      else dead.push({ id, name });
+    }
+    return { alive, suspect, dead };
+  }
+
+  #metaWith(free: { readonly cpuMillis: number; readonly memoryBytes: number }): MemberMeta {
+    const { version, architecture, zone, capacity } = this.#options;
+    return {
+      version,
+      architecture,
+      ...(zone === undefined ? {} : { zone }),
+      capacityCpuMillis: capacity.cpuMillis,
+      capacityMemoryBytes: capacity.memoryBytes,
+      freeCpuMillis: free.cpuMillis,
+      freeMemoryBytes: Math.floor(free.memoryBytes / memoryStepBytes) * memoryStepBytes,
+      protocolVersions: [1, 1],
+    };
+  }
+
+  #scheduleMeta(): void {
+    if (this.#metaTimer !== undefined || this.#isClosed) return;
+    const { clock } = this.#ports;
+    this.#metaTimer = clock.at(clock.now() + metaPauseMs, () => {
+      this.#metaTimer = undefined;
+      const meta = this.#metaWith(freeOf(this.#book.summary()));
+      const text = JSON.stringify(meta);
+      if (text === this.#gossipedMeta) return;
+      this.#gossipedMeta = text;
+      this.#fleet.updateMeta(meta);
+    });
+  }
+
+  #ownPromises(): readonly PromiseView[] {
+    const { id, name } = this.#options;
+    return this.#book.entries().map(({ terms, report }): PromiseView => ({
+      promise: terms.id,
+      namespace: terms.namespace,
+      name: terms.name,
+      replica: terms.replica,
+      node: id,
+      nodeName: name,
+      phase: report.phase,
+      assessment:
+        report.phase === "backoff" || report.phase === "starting" || report.phase === "admitted"
+          ? "late"
+          : "kept",
+      restarts: report.restarts,
+      sinceMs: report.sinceMs,
+      ...(report.message === undefined ? {} : { message: report.message }),
+      resources: terms.template.resources,
+    }));
+  }
+
+  /** Another lineage of the deployment is the living one: this one's member here ends. */
+  #standDown(loser: Charter): void {
+    const group = this.#groups.get(loser.group);
+    if (group === undefined) return;
+    this.#ports.logger.warn("cohort deposed", { group: loser.group });
+    void this.#groups.drop(group.id);
+  }
+
+  #scheduleAudit(): void {
+    const { clock } = this.#ports;
+    this.#auditTimer = clock.at(clock.now() + auditIntervalMs, () => {
+      void this.#audit().finally(() => {
+        if (!this.#isClosed) this.#scheduleAudit();
+      });
+    });
+  }
+
+  /** Groups without a steward may be leftovers: deleted, deposed or left without this node while it was away. */
+  async #audit(): Promise<void> {
+    for (const group of this.#groups.all()) {
+      if (group.steward !== undefined) continue;
+      const charter = await this.#directory.charterOf(group.charter.deployment);
+      if (charter !== undefined && this.#isLeftover(group, charter)) await this.#groups.drop(group.id);
+    }
+  }
+
+  #isLeftover(group: Group, charter: Charter): boolean {
+    if (charter.epoch < group.charter.epoch) return false;
+    if (charter.group !== group.id) return true;
+    return (
+      charter.deleted ||
+      (!charter.voters.includes(this.#options.id) && charter.version > group.charter.version)
+    );
+  }
+}
+
+async function* parsedEvents(stream: MessageStream): AsyncGenerator<HistoryEvent> {
+  for await (const message of stream.messages()) yield v.parse(historyEventSchema, message);
+}

@@ -1,0 +1,462 @@
+/**
+ * Drives the keeper: the durable promise book, and the steps that make it true through the runtime,
+ * the image store and the fabric. It knows nothing of cohorts but whom to report to.
+ */
+import { constants } from "node:os";
+import type {
+  BookRecord,
+  HeldPromise,
+  KeeperEffect,
+  KeeperEvent,
+  KeeperInput,
+  StepEffect,
+  StepFailure,
+  SweepTarget,
+} from "../core/keeper/messages.ts";
+import { KeeperMachine } from "../core/keeper/machine.ts";
+import type { KeeperOptions } from "../core/keeper/options.ts";
+import { admit } from "../core/placement/quote.ts";
+import type { BookLine, BookSummary, TakenPort } from "../core/placement/book.ts";
+import { quote } from "../core/placement/quote.ts";
+import { replicaAddress } from "../model/address.ts";
+import type { GroupId, NodeId, PromiseId } from "../model/ids.ts";
+import type { CallAnswer, PlacementRequest, Refusal } from "../model/placement.ts";
+import type { CohortRef, InstanceReport, PromiseTerms } from "../model/promise.ts";
+import type { PortSpec, Resources } from "../model/spec.ts";
+import type { Clock } from "../ports/clock.ts";
+import { RuntimeError, type ContainerRuntime } from "../ports/container-runtime.ts";
+import { FabricError, type Fabric } from "../ports/fabric.ts";
+import { ImageError, type Image, type ImageStore } from "../ports/image-store.ts";
+import type { Logger } from "../ports/logger.ts";
+import type { Store, StoreWrite } from "../ports/store.ts";
+import { decodeAs, encode } from "../wire/codec.ts";
+import { bookRecordSchema } from "../wire/book.ts";
+import { containerSpecOf } from "./container-spec.ts";
+import { MachineLane } from "./machine-lane.ts";
+import type { Turn, Work } from "./turn.ts";
+
+export interface BookPorts {
+  readonly turn: Turn;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly store: Store;
+  readonly runtime: ContainerRuntime;
+  readonly images: ImageStore;
+  readonly fabric: Fabric;
+  /** Takes a report on its way to the cohort's steward. */
+  readonly report: (report: InstanceReport, cohort: CohortRef) => void;
+  /** Something about what is promised or free changed. */
+  readonly changed: () => void;
+}
+
+export interface BookOptions {
+  readonly node: NodeId;
+  readonly fleetPrefix: string;
+  readonly capacity: Resources;
+  readonly keeper: KeeperOptions;
+}
+
+/** One result of an award, in the order of its promises. */
+export interface Admission {
+  readonly promise: PromiseId;
+  readonly refusal?: Refusal;
+}
+
+const listRetryMs = 1_000;
+const signalKill = 9;
+const signalTerm = 15;
+
+export class Book {
+  readonly #ports: BookPorts;
+  readonly #options: BookOptions;
+  readonly #machine: KeeperMachine;
+  readonly #lane: MachineLane<KeeperInput, KeeperEffect>;
+  readonly #pulls = new Map<PromiseId, AbortController>();
+  /** Awards whose `admission` has not come yet, oldest first. */
+  readonly #admissions: ((admitted: ReadonlySet<PromiseId>) => void)[] = [];
+  #unwatch: (() => void) | undefined;
+  #isStopping = false;
+  #changeWaiters: (() => void)[] = [];
+  #emptyWaiters: (() => void)[] = [];
+
+  constructor(ports: BookPorts, options: BookOptions) {
+    this.#ports = ports;
+    this.#options = options;
+    this.#machine = new KeeperMachine(options.keeper);
+    this.#lane = new MachineLane(ports, {
+      machine: this.#machine,
+      timeout: { kind: "timeout" },
+      work: (effect) => this.#work(effect),
+    });
+  }
+
+  /** Reads the book, looks at what runs, and takes it from there. */
+  async start(): Promise<void> {
+    const { store, runtime, fabric, clock } = this.#ports;
+    const stored = await store.scan("promises");
+    const records: BookRecord[] = stored.map(({ value }) => decodeAs(bookRecordSchema, value));
+    this.#unwatch = runtime.watch((status) => this.#lane.feed({ kind: "container-ended", status }));
+    const [containers, endpoints] = await Promise.all([runtime.list(), fabric.list()]);
+    this.#lane.feed({ kind: "start", records, containers, endpoints, wallMs: clock.wallMs() });
+  }
+
+  close(): void {
+    this.#lane.close();
+    this.#unwatch?.();
+    for (const pull of this.#pulls.values()) pull.abort();
+  }
+
+  /** All promises that are not stopped. */
+  held(): readonly HeldPromise[] {
+    return this.#machine.summary();
+  }
+
+  /** Every promise in the book with its newest report. */
+  entries(): ReturnType<KeeperMachine["entries"]> {
+    return this.#machine.entries();
+  }
+
+  summary(takenPorts: readonly TakenPort[] = []): BookSummary {
+    return {
+      node: this.#options.node,
+      capacity: this.#options.capacity,
+      lines: this.#machine.summary().map((held): BookLine => ({
+        promise: held.promise,
+        deployment: held.deployment,
+        holder: held.holder,
+        epoch: held.epoch,
+        resources: held.resources,
+        ports: held.ports,
+      })),
+      takenPorts,
+      isStopping: this.#isStopping,
+      released: this.#machine.released(),
+    };
+  }
+
+  /** Resolves at the next change of the book, or when the signal aborts. */
+  async nextChange(signal: AbortSignal): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#changeWaiters.push(resolve);
+      signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+  }
+
+  /** Answers a call for volunteers from the book; reserves nothing. */
+  async quote(request: PlacementRequest): Promise<CallAnswer> {
+    const taken = await this.#takenPorts(request.ports);
+    const hasImage = (await this.#ports.images.find(request.image)) !== undefined;
+    return quote(this.summary(taken), request, hasImage);
+  }
+
+  /** The one atomic step: each promise is in the book and durable, or refused with a reason. */
+  async award(promises: readonly PromiseTerms[], cohort: CohortRef): Promise<readonly Admission[]> {
+    const taken = await this.#takenPorts(promises.flatMap(({ template }) => template.ports));
+    const refusals = new Map<PromiseId, Refusal>();
+    const admitted = await new Promise<ReadonlySet<PromiseId>>((resolve) => {
+      this.#lane.feedWith(() => {
+        const terms = this.#admissible(promises, taken, refusals);
+        this.#admissions.push(resolve);
+        return { kind: "admit", terms, cohort, wallMs: this.#ports.clock.wallMs() };
+      });
+    });
+    return promises.map(({ id }): Admission => {
+      if (admitted.has(id)) return { promise: id };
+      return { promise: id, refusal: refusals.get(id) ?? this.#lateRefusal(id) };
+    });
+  }
+
+  release(promises: readonly PromiseId[], reason: string): { accepted: PromiseId[]; unknown: PromiseId[] } {
+    const known = new Set(this.#machine.entries().map(({ terms }) => terms.id));
+    const accepted = promises.filter((id) => known.has(id));
+    if (accepted.length > 0) this.#lane.feed({ kind: "release", promises: accepted, reason });
+    return { accepted, unknown: promises.filter((id) => !known.has(id)) };
+  }
+
+  cohortChanged(cohort: CohortRef): void {
+    this.#lane.feed({ kind: "cohort-changed", cohort });
+  }
+
+  /** The newest word on every promise of a group, for a steward that asks; the keeper repeats what it owes. */
+  reportsOf(group: GroupId): readonly InstanceReport[] {
+    this.#lane.feed({ kind: "inquired", group });
+    return this.#machine
+      .entries()
+      .filter(({ terms }) => terms.group === group)
+      .map(({ report }) => report);
+  }
+
+  acknowledged(acks: readonly { readonly promise: PromiseId; readonly seq: number }[]): void {
+    this.#lane.feed({ kind: "acked", acks });
+  }
+
+  /** Releases everything and admits nothing more; resolves when nothing runs. */
+  async stopAll(reason: string): Promise<void> {
+    this.#isStopping = true;
+    this.#lane.feed({ kind: "stop-all", reason });
+    await new Promise<void>((resolve) => {
+      this.#emptyWaiters.push(resolve);
+      this.#lane.feedWith(() => {
+        this.#checkEmpty();
+        return undefined;
+      });
+    });
+  }
+
+  #admissible(
+    promises: readonly PromiseTerms[],
+    taken: readonly TakenPort[],
+    refusals: Map<PromiseId, Refusal>,
+  ): readonly PromiseTerms[] {
+    const summary = this.summary(taken);
+    const lines = [...summary.lines];
+    return promises.filter((terms) => {
+      const refusal = admit({ ...summary, lines }, terms);
+      if (refusal !== undefined) {
+        refusals.set(terms.id, refusal);
+        return false;
+      }
+      if (!lines.some((line) => line.promise === terms.id)) {
+        const { resources, ports } = terms.template;
+        const holder = `${terms.namespace}/${terms.name}`;
+        lines.push({
+          promise: terms.id,
+          deployment: terms.deployment,
+          holder,
+          epoch: terms.epoch,
+          resources,
+          ports,
+        });
+      }
+      return true;
+    });
+  }
+
+  #lateRefusal(id: PromiseId): Refusal {
+    return {
+      node: this.#options.node,
+      reason: "stopping",
+      detail: `promise ${id} was released here, or the node leaves`,
+    };
+  }
+
+  /** Published ports that something outside the book has. */
+  async #takenPorts(ports: readonly PortSpec[]): Promise<readonly TakenPort[]> {
+    const own = new Set(
+      this.#machine
+        .summary()
+        .flatMap((held) => held.ports.map((port) => `${port.published}/${port.protocol}`)),
+    );
+    const taken = new Map<string, TakenPort>();
+    for (const { published, protocol } of ports) {
+      const key = `${published}/${protocol}`;
+      if (published === undefined || own.has(key) || taken.has(key)) continue;
+      const holder = await this.#ports.fabric.portHolder(published, protocol);
+      if (holder !== undefined) taken.set(key, { port: published, protocol, holder });
+    }
+    return [...taken.values()];
+  }
+
+  #work(effect: KeeperEffect): Work {
+    if (effect.kind === "persist") {
+      const writes: StoreWrite[] = [
+        ...effect.records.map((record): StoreWrite => ({
+          kind: "put",
+          table: "promises",
+          key: record.kind === "promise" ? record.terms.id : record.promise,
+          value: encode(record),
+        })),
+        ...effect.removed.map((key): StoreWrite => ({ kind: "delete", table: "promises", key })),
+      ];
+      return { kind: "write", writes, done: () => this.#settled() };
+    }
+    return { kind: "do", run: () => this.#carryOut(effect) };
+  }
+
+  #carryOut(effect: Exclude<KeeperEffect, { kind: "persist" }>): void {
+    switch (effect.kind) {
+      case "admission":
+        this.#admissions.shift()?.(new Set(effect.admitted));
+        return;
+      case "step":
+        void this.#step(effect);
+        return;
+      case "abort":
+        this.#pulls.get(effect.promise)?.abort();
+        return;
+      case "sweep":
+        void this.#sweep(effect.target);
+        return;
+      case "observe":
+        void this.#observe(effect.observation);
+        return;
+      case "report":
+        this.#ports.report(effect.report, effect.cohort);
+        this.#settled();
+        return;
+      case "event":
+        this.#log(effect.event);
+        return;
+    }
+  }
+
+  #settled(): void {
+    this.#ports.changed();
+    const waiters = this.#changeWaiters;
+    this.#changeWaiters = [];
+    for (const resolve of waiters) resolve();
+    this.#checkEmpty();
+  }
+
+  #checkEmpty(): void {
+    if (this.#emptyWaiters.length === 0 || this.#machine.summary().length > 0) return;
+    for (const resolve of this.#emptyWaiters) resolve();
+    this.#emptyWaiters = [];
+  }
+
+  async #step(effect: StepEffect): Promise<void> {
+    const { promise, step } = effect;
+    try {
+      const result = await this.#perform(effect);
+      this.#lane.feed({ kind: "step-done", promise, step, ...result });
+    } catch (error) {
+      this.#lane.feed({ kind: "step-failed", promise, step, error: failureOf(error) });
+    }
+  }
+
+  async #perform(effect: StepEffect): Promise<{ imageDigest?: string; networkNamespace?: string }> {
+    const { runtime, fabric } = this.#ports;
+    const { terms, containerId, endpointId } = effect;
+    switch (effect.step) {
+      case "ensure-image":
+        return { imageDigest: (await this.#pull(effect)).digest };
+      case "attach": {
+        const ipv6 = replicaAddress(this.#options.fleetPrefix, terms.deployment, terms.replica);
+        const endpoint = await fabric.attach({ id: endpointId, ipv6, ports: terms.template.ports });
+        return { networkNamespace: endpoint.networkNamespace };
+      }
+      case "create":
+        await runtime.create(containerSpecOf(terms, await this.#imageOf(terms), effect));
+        return {};
+      case "start":
+        await runtime.start(containerId);
+        return {};
+      case "stop":
+        await runtime.signal(containerId, await this.#stopSignal(terms));
+        return {};
+      case "kill":
+        await runtime.signal(containerId, signalKill);
+        return {};
+      case "remove":
+        await runtime.remove(containerId);
+        return {};
+      case "detach":
+        await fabric.detach(endpointId);
+        return {};
+    }
+  }
+
+  async #pull({ promise, terms }: StepEffect): Promise<Image> {
+    const found = await this.#ports.images.find(terms.template.image);
+    if (found !== undefined) return found;
+    const abort = new AbortController();
+    this.#pulls.set(promise, abort);
+    try {
+      return await this.#ports.images.ensure(terms.template.image, { signal: abort.signal });
+    } finally {
+      this.#pulls.delete(promise);
+    }
+  }
+
+  async #imageOf(terms: PromiseTerms): Promise<Image> {
+    const { image } = terms.template;
+    const found = await this.#ports.images.find(image);
+    if (found === undefined) {
+      throw new ImageError(`image ${image} is not on this node any more`, {
+        code: "not-found",
+        reference: image,
+      });
+    }
+    return found;
+  }
+
+  async #stopSignal(terms: PromiseTerms): Promise<number> {
+    const image = await this.#ports.images.find(terms.template.image);
+    const name = image?.config.stopSignal ?? "SIGTERM";
+    const numbers: Readonly<Record<string, number>> = constants.signals;
+    return numbers[name] ?? (Number(name) || signalTerm);
+  }
+
+  async #sweep(target: SweepTarget): Promise<void> {
+    try {
+      await (target.what === "container"
+        ? this.#ports.runtime.remove(target.id)
+        : this.#ports.fabric.detach(target.id));
+      this.#lane.feed({ kind: "sweep-ended", target });
+    } catch (error) {
+      this.#lane.feed({ kind: "sweep-ended", target, error: failureOf(error) });
+    }
+  }
+
+  async #observe(observation: number): Promise<void> {
+    try {
+      const containers = await this.#ports.runtime.list();
+      this.#lane.feed({ kind: "observed", observation, containers });
+    } catch (error) {
+      this.#ports.logger.warn("the runtime does not list its containers", { error: String(error) });
+      this.#ports.clock.at(this.#ports.clock.now() + listRetryMs, () => void this.#observe(observation));
+    }
+  }
+
+  #log(event: KeeperEvent): void {
+    const { logger } = this.#ports;
+    switch (event.name) {
+      case "step-failed":
+        logger.warn("step failed", {
+          promise: event.promise,
+          step: event.step,
+          code: event.code,
+          message: event.message,
+        });
+        return;
+      case "sweep-failed":
+        logger.warn("sweep failed", { what: event.target.what, id: event.target.id, message: event.message });
+        return;
+      case "phase":
+        logger.info("instance changed", {
+          promise: event.report.promise,
+          phase: event.report.phase,
+          restarts: event.report.restarts,
+        });
+        return;
+      case "sweeping":
+        logger.info("removing what nobody promised", { what: event.target.what, id: event.target.id });
+        return;
+      default:
+        logger.info(event.name, { promise: event.promise });
+    }
+  }
+}
+
+/** Codes for which trying again soon will not help. */
+const permanentCodes: ReadonlySet<string> = new Set([
+  "bad-command",
+  "bad-reference",
+  "bad-archive",
+  "bad-manifest",
+  "digest-mismatch",
+  "no-platform",
+  "plain-http",
+  "unauthorized",
+]);
+
+function failureOf(error: unknown): StepFailure {
+  if (error instanceof RuntimeError || error instanceof FabricError || error instanceof ImageError) {
+    return { code: error.info.code, message: error.message, permanent: permanentCodes.has(error.info.code) };
+  }
+  return {
+    code: "failed",
+    message: error instanceof Error ? error.message : String(error),
+    permanent: false,
+  };
+}

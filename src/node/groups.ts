@@ -1,0 +1,131 @@
+/** The cohorts that this node is a member of: made, loaded, found, dropped. */
+import * as v from "valibot";
+import { assert } from "../model/assert.ts";
+import type { Charter } from "../model/charter.ts";
+import { joiningState } from "../core/consensus/bootstrap.ts";
+import type { StoredState } from "../core/consensus/entry-log.ts";
+import type { Snapshot } from "../core/consensus/entry.ts";
+import type { DeploymentId, GroupId, NodeId } from "../model/ids.ts";
+import type { Entropy } from "../ports/entropy.ts";
+import type { Store, StoreWrite } from "../ports/store.ts";
+import { decodeAs, encode } from "../wire/codec.ts";
+import { entrySchema, hardStateSchema, snapshotSchema } from "../wire/consensus.ts";
+import { charterSchema } from "../wire/nouns.ts";
+import { Group, type Fleet, type GroupPorts } from "./group.ts";
+
+export interface GroupsPorts extends GroupPorts {
+  readonly store: Store;
+  readonly entropy: Entropy;
+  readonly fleet: () => Fleet;
+}
+
+/** A learner has no snapshot yet; its charter says what it waits for. */
+const storedSnapshotSchema = v.object({ charter: charterSchema, snapshot: v.optional(snapshotSchema) });
+
+export class Groups {
+  readonly #ports: GroupsPorts;
+  readonly #self: NodeId;
+  readonly #groups = new Map<GroupId, Group>();
+
+  constructor(ports: GroupsPorts, options: { readonly self: NodeId }) {
+    this.#ports = ports;
+    this.#self = options.self;
+  }
+
+  /** Takes up every group that is on disk. */
+  async load(): Promise<void> {
+    for (const { key, value } of await this.#ports.store.scan("snapshots")) {
+      const { charter, snapshot } = decodeAs(storedSnapshotSchema, value);
+      const hardState = await this.#ports.store.get("hard-states", key);
+      const entries = (await this.#ports.store.readLog(key)).map((record) =>
+        decodeAs(entrySchema, record.value),
+      );
+      const joining = joiningState();
+      this.#open(charter, {
+        hardState:
+          hardState === undefined
+            ? joining.hardState
+            : { vote: undefined, ...decodeAs(hardStateSchema, hardState) },
+        snapshot,
+        entries: entries.filter(({ index }) => snapshot === undefined || index > snapshot.index),
+        applied: snapshot?.index ?? 0,
+      });
+    }
+  }
+
+  get(group: GroupId): Group | undefined {
+    return this.#groups.get(group);
+  }
+
+  all(): readonly Group[] {
+    return [...this.#groups.values()];
+  }
+
+  /** The newest lineage of a deployment's cohort here. */
+  of(deployment: DeploymentId): Group | undefined {
+    let newest: Group | undefined;
+    for (const group of this.#groups.values()) {
+      if (group.charter.deployment !== deployment) continue;
+      if (newest === undefined || group.charter.epoch > newest.charter.epoch) newest = group;
+    }
+    return newest;
+  }
+
+  /** A founding voter: durable when this resolves. Repeating it changes nothing. */
+  async found(charter: Charter, snapshot: Snapshot): Promise<Group> {
+    const existing = this.#groups.get(charter.group);
+    if (existing !== undefined) return existing;
+    const hardState = { term: snapshot.term, vote: undefined, commit: snapshot.index };
+    await this.#ports.store.commit([
+      { kind: "put", table: "snapshots", key: charter.group, value: encode({ charter, snapshot }) },
+      {
+        kind: "put",
+        table: "hard-states",
+        key: charter.group,
+        value: encode({ ...hardState, vote: undefined }),
+      },
+    ]);
+    return (
+      this.#groups.get(charter.group) ??
+      this.#open(charter, { hardState, snapshot, entries: [], applied: snapshot.index })
+    );
+  }
+
+  /** A learner: empty until the steward sends it the log. */
+  async enlist(charter: Charter): Promise<Group> {
+    const existing = this.#groups.get(charter.group);
+    if (existing !== undefined) return existing;
+    const value = encode({ charter });
+    await this.#ports.store.commit([{ kind: "put", table: "snapshots", key: charter.group, value }]);
+    return this.#groups.get(charter.group) ?? this.#open(charter, joiningState());
+  }
+
+  /** Forgets the group, on disk too. */
+  async drop(id: GroupId): Promise<void> {
+    this.#groups.get(id)?.close();
+    this.#groups.delete(id);
+    const writes: StoreWrite[] = [
+      { kind: "delete", table: "snapshots", key: id },
+      { kind: "delete", table: "hard-states", key: id },
+      { kind: "drop-log", group: id },
+    ];
+    await this.#ports.store.commit(writes);
+  }
+
+  close(): void {
+    for (const group of this.#groups.values()) group.close();
+  }
+
+  #open(charter: Charter, stored: StoredState): Group {
+    assert(!this.#groups.has(charter.group), "a group is opened once");
+    const seed = new DataView(this.#ports.entropy.bytes(4).slice().buffer).getUint32(0);
+    const group = new Group(
+      this.#ports,
+      { self: this.#self, seed, charter, fleet: this.#ports.fleet() },
+      stored,
+    );
+    this.#groups.set(charter.group, group);
+    group.start();
+    return group;
+  }
+}

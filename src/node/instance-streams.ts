@@ -1,0 +1,286 @@
+/** Logs and exec of instances, wherever they run. */
+import { containerIdOf } from "../core/keeper/container-ids.ts";
+import type { PromiseId } from "../model/ids.ts";
+import { ok, refused, type Outcome } from "../model/outcome.ts";
+import { ProblemError, type Problem } from "../model/problem.ts";
+import type { DeploymentView, ReplicaView } from "../model/views.ts";
+import {
+  RuntimeError,
+  type ContainerRuntime,
+  type ExecRequest,
+  type ExecSession,
+  type LogLine,
+} from "../ports/container-runtime.ts";
+import type { Logger } from "../ports/logger.ts";
+import type { Duplex } from "../ports/transport.ts";
+import {
+  execHeaderSchema,
+  execInputSchema,
+  execMethod,
+  execOutputSchema,
+  logLineSchema,
+  logsHeaderSchema,
+  logsMethod,
+} from "../wire/calls.ts";
+import { decodeAs } from "../wire/codec.ts";
+import * as v from "valibot";
+import type { Book } from "./book.ts";
+import { Channel, MessageStream } from "./message-stream.ts";
+import type { LogQuery, ReplicaLogLine } from "./node-api.ts";
+import type { Peers } from "./peers.ts";
+
+export interface InstanceStreamsPorts {
+  readonly peers: Peers;
+  readonly book: Book;
+  readonly runtime: ContainerRuntime;
+  readonly logger: Logger;
+}
+
+const openTimeoutMs = 2_000;
+const linesInFlightMax = 1_024;
+
+export class InstanceStreams {
+  readonly #ports: InstanceStreamsPorts;
+
+  constructor(ports: InstanceStreamsPorts) {
+    this.#ports = ports;
+    ports.peers.handleStream(logsMethod, (_from, header, stream) => void this.#serveLogs(header, stream));
+    ports.peers.handleStream(execMethod, (_from, header, stream) => void this.#serveExec(header, stream));
+  }
+
+  /** Lines of the replicas' instances, as they come; those of one replica in order. */
+  logs(view: DeploymentView, query: LogQuery): Outcome<AsyncIterable<ReplicaLogLine>, Problem> {
+    const wanted = view.replicas.filter(
+      (replica) => isHeld(replica) && (query.replica === undefined || replica.replica === query.replica),
+    );
+    if (wanted.length === 0) return refused(noInstance(view, query.replica));
+    const channel = new Channel<ReplicaLogLine>(linesInFlightMax);
+    const readers = wanted.map(async (replica) => {
+      for await (const line of this.#linesOf(replica, query)) {
+        if (!(await channel.push({ ...line, replica: replica.replica }))) return;
+      }
+    });
+    void Promise.allSettled(readers).then((results) => {
+      const failed = results.find((result): result is PromiseRejectedResult => result.status === "rejected");
+      channel.end(query.signal.aborted ? undefined : failed?.reason);
+    });
+    query.signal.addEventListener("abort", () => channel.end(), { once: true });
+    return ok(channel.read());
+  }
+
+  async exec(
+    view: DeploymentView,
+    replica: number | undefined,
+    request: ExecRequest,
+  ): Promise<Outcome<ExecSession, Problem>> {
+    const chosen = view.replicas.find(
+      (one) => one.phase === "running" && (replica === undefined || one.replica === replica),
+    );
+    if (chosen === undefined) return refused(noInstance(view, replica));
+    try {
+      return ok(
+        chosen.node === this.#ports.peers.self
+          ? await this.#execHere(chosen.promise, request)
+          : await this.#execThere(chosen, request),
+      );
+    } catch (error) {
+      return refused(execProblem(view, chosen, error));
+    }
+  }
+
+  async *#linesOf(replica: ReplicaView, query: LogQuery): AsyncGenerator<LogLine> {
+    const { promise, node } = replica;
+    const options = { follow: query.follow, ...(query.tail === undefined ? {} : { tail: query.tail }) };
+    if (node === this.#ports.peers.self) {
+      yield* this.#linesHere(promise, { ...options, signal: query.signal });
+      return;
+    }
+    const duplex = await this.#ports.peers.open(node, logsMethod, { promise, ...options }, openTimeoutMs);
+    const abort = (): void => duplex.abort();
+    query.signal.addEventListener("abort", abort, { once: true });
+    try {
+      for await (const message of new MessageStream(duplex).messages()) yield v.parse(logLineSchema, message);
+    } finally {
+      query.signal.removeEventListener("abort", abort);
+      duplex.abort();
+    }
+  }
+
+  /** Follows the promise from one run of its container to the next. */
+  async *#linesHere(
+    promise: PromiseId,
+    options: { follow: boolean; tail?: number; signal: AbortSignal },
+  ): AsyncGenerator<LogLine> {
+    let tail = options.tail;
+    let last: string | undefined;
+    while (!options.signal.aborted) {
+      const id = this.#containerOf(promise);
+      if (id === undefined || (id === last && !options.follow)) return;
+      if (id === last) {
+        await this.#ports.book.nextChange(options.signal);
+        continue;
+      }
+      last = id;
+      try {
+        const query = {
+          follow: options.follow,
+          signal: options.signal,
+          ...(tail === undefined ? {} : { tail }),
+        };
+        yield* this.#ports.runtime.logs(id, query);
+      } catch (error) {
+        if (!(error instanceof RuntimeError) || error.info.code !== "no-such-container") throw error;
+      }
+      tail = undefined;
+      if (!options.follow) return;
+    }
+  }
+
+  async #serveLogs(header: Uint8Array, duplex: Duplex): Promise<void> {
+    const stream = new MessageStream(duplex);
+    const abort = new AbortController();
+    try {
+      const { promise, follow, tail } = decodeAs(logsHeaderSchema, header);
+      void drain(duplex).finally(() => abort.abort());
+      const options = { follow, signal: abort.signal, ...(tail === undefined ? {} : { tail }) };
+      for await (const line of this.#linesHere(promise, options)) await stream.send(line);
+      await stream.finish();
+    } catch (error) {
+      this.#ports.logger.debug("log stream ended", { error: String(error) });
+      duplex.abort();
+    } finally {
+      abort.abort();
+    }
+  }
+
+  async #execHere(promise: PromiseId, request: ExecRequest): Promise<ExecSession> {
+    const id = this.#containerOf(promise);
+    if (id === undefined)
+      throw new ProblemError({ code: "not-found", message: `promise ${promise} is not in this node's book` });
+    return this.#ports.runtime.exec(id, request);
+  }
+
+  async #execThere({ promise, node }: ReplicaView, request: ExecRequest): Promise<ExecSession> {
+    const duplex = await this.#ports.peers.open(node, execMethod, { promise, request }, openTimeoutMs);
+    const stream = new MessageStream(duplex);
+    const messages = stream.messages();
+    const first = await messages.next();
+    if (first.done === true)
+      throw new ProblemError({ code: "unreachable", message: "the node ended the exec before it began" });
+    const started = v.parse(execOutputSchema, first.value);
+    if (started.kind === "problem") throw new ProblemError(toProblem(started.problem));
+    return remoteSession(stream, messages);
+  }
+
+  async #serveExec(header: Uint8Array, duplex: Duplex): Promise<void> {
+    const stream = new MessageStream(duplex);
+    let session: ExecSession | undefined;
+    try {
+      const { promise, request } = decodeAs(execHeaderSchema, header);
+      session = await this.#execHere(promise, request);
+      const running = session;
+      await stream.send({ kind: "started" });
+      void feedSession(stream, running);
+      for await (const { stream: name, data } of running.output)
+        await stream.send({ kind: "output", stream: name, data });
+      await stream.send({ kind: "exit", code: await running.exitCode });
+      await stream.finish();
+    } catch (error) {
+      session?.kill();
+      const message = error instanceof Error ? error.message : String(error);
+      await stream.send({ kind: "problem", problem: { code: "internal", message } }).then(
+        () => stream.finish(),
+        () => duplex.abort(),
+      );
+    }
+  }
+
+  /** The newest container of a promise in this node's book. */
+  #containerOf(promise: PromiseId): string | undefined {
+    const entry = this.#ports.book.entries().find(({ terms }) => terms.id === promise);
+    return entry === undefined ? undefined : containerIdOf(entry.terms, entry.attempt);
+  }
+}
+
+function isHeld({ phase }: ReplicaView): boolean {
+  return phase !== "awarded" && phase !== "broken" && phase !== "stopped";
+}
+
+async function drain(duplex: Duplex): Promise<void> {
+  const reader = duplex.incoming[Symbol.asyncIterator]();
+  try {
+    while ((await reader.next()).done !== true);
+  } catch {
+    // The other end went away: what was being sent to it has no reader any more.
+  }
+}
+
+/** What comes from the other end goes to the process; when the other end is gone, so is the process. */
+async function feedSession(stream: MessageStream, session: ExecSession): Promise<void> {
+  try {
+    for await (const message of stream.messages()) {
+      const input = v.parse(execInputSchema, message);
+      if (input.kind === "input") await session.write(input.data);
+      else if (input.kind === "end") await session.closeInput();
+      else if (input.kind === "resize") session.resize(input.columns, input.rows);
+      else session.kill();
+    }
+  } catch {
+    session.kill();
+  }
+}
+
+function remoteSession(stream: MessageStream, messages: AsyncGenerator<unknown>): ExecSession {
+  const exit = Promise.withResolvers<number>();
+  // Without a reader of the exit code a broken stream must not end the agent.
+  exit.promise.catch(() => {});
+  const output = async function* (): AsyncGenerator<{ stream: "stdout" | "stderr"; data: Uint8Array }> {
+    try {
+      for await (const message of messages) {
+        const frame = v.parse(execOutputSchema, message);
+        if (frame.kind === "output") yield { stream: frame.stream, data: frame.data };
+        if (frame.kind === "exit") return exit.resolve(frame.code);
+        if (frame.kind === "problem") throw new ProblemError(toProblem(frame.problem));
+      }
+      throw new ProblemError({ code: "unreachable", message: "the node went away during the exec" });
+    } catch (error) {
+      exit.reject(error);
+      throw error;
+    }
+  };
+  const say = (message: unknown): void => void stream.send(message).catch(() => stream.abort());
+  return {
+    output: output(),
+    write: async (data) => stream.send({ kind: "input", data }),
+    closeInput: async () => stream.send({ kind: "end" }),
+    resize: (columns, rows) => say({ kind: "resize", columns, rows }),
+    kill: () => say({ kind: "kill" }),
+    exitCode: exit.promise,
+  };
+}
+
+function toProblem(problem: { readonly code: Problem["code"]; readonly message: string }): Problem {
+  return { code: problem.code, message: problem.message };
+}
+
+function noInstance({ namespace, name, replicas }: DeploymentView, replica: number | undefined): Problem {
+  const known = replicas.map((one) => `${one.replica} (${one.phase})`).join(", ");
+  const wanted = replica === undefined ? "no replica that runs" : `no running replica ${replica}`;
+  return {
+    code: "not-found",
+    message: `${namespace}/${name} has ${wanted}; its replicas: ${known === "" ? "none" : known}`,
+  };
+}
+
+function execProblem(
+  { namespace, name }: DeploymentView,
+  { replica, nodeName }: ReplicaView,
+  error: unknown,
+): Problem {
+  if (error instanceof ProblemError) return error.problem;
+  const reason = error instanceof Error ? error.message : String(error);
+  return {
+    code: "unreachable",
+    message: `exec in ${namespace}/${name}/${replica} on ${nodeName}: ${reason}`,
+  };
+}

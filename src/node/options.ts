@@ -1,0 +1,39 @@
+/** Settings of a node, resolved once at the edge. */
+import type { Address, PeerAddress } from "../ports/transport.ts";
+
+/** As the user gave them: what `muster up` says. */
+export interface NodeOptions {
+  readonly dataDirectory: string;
+  /** `host:port` to bind; `[::]:7440` binds every address of both families. */
+  readonly listen: Address;
+  /** What others dial, when it is not what is bound. */
+  readonly advertise?: Address;
+  readonly join: readonly Address[];
+  readonly invite?: string;
+  readonly name: string;
+  readonly zone?: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** What the node offers instead of what the machine has. */
+  readonly cpuMillis?: number;
+  readonly memoryBytes?: number;
+  readonly plainHttpRegistries: readonly string[];
+  readonly version: string;
+  readonly commit: string;
+}
+
+/** What the agent itself needs to know; everything else is in its ports. */
+export interface AgentOptions {
+  readonly id: string;
+  readonly name: string;
+  readonly version: string;
+  readonly commit: string;
+  readonly architecture: string;
+  readonly zone?: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly addresses: readonly Address[];
+  readonly capacity: { readonly cpuMillis: number; readonly memoryBytes: number };
+  /** The fleet's /32, eight hex digits (model/address.ts). */
+  readonly fleetPrefix: string;
+  readonly seeds: readonly PeerAddress[];
+  readonly pid: number;
+}

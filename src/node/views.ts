@@ -1,0 +1,155 @@
+/** Turns what a cohort member knows into what people are shown. Pure functions. */
+import type { CohortState, PromiseRecord } from "../core/cohort/state.ts";
+import { replicaAddress } from "../model/address.ts";
+import { shortId, type NodeId } from "../model/ids.ts";
+import type { MemberRecord } from "../model/member.ts";
+import type { CohortView, DeploymentView, Freshness, NodeView, ReplicaView } from "../model/views.ts";
+
+/** What the node knows about the fleet, for names and statuses. */
+export interface FleetView {
+  readonly fleetPrefix: string;
+  member(id: NodeId): MemberRecord | undefined;
+}
+
+export function nodeNameOf(fleet: FleetView, id: NodeId): string {
+  return fleet.member(id)?.name ?? shortId(id);
+}
+
+export function nodeView(
+  member: MemberRecord,
+  self: NodeId,
+  labels: Readonly<Record<string, string>>,
+): NodeView {
+  const { meta } = member;
+  return {
+    id: member.id,
+    name: member.name,
+    status: member.status,
+    addresses: member.addresses,
+    version: meta.version ?? "unknown",
+    architecture: meta.architecture ?? "unknown",
+    capacity: { cpuMillis: meta.capacityCpuMillis ?? 0, memoryBytes: meta.capacityMemoryBytes ?? 0 },
+    free: { cpuMillis: meta.freeCpuMillis, memoryBytes: meta.freeMemoryBytes },
+    ...(meta.zone === undefined ? {} : { zone: meta.zone }),
+    labels: member.id === self ? labels : {},
+    self: member.id === self,
+  };
+}
+
+function replicaView(state: CohortState, promise: PromiseRecord, fleet: FleetView): ReplicaView {
+  return {
+    replica: promise.replica,
+    promise: promise.id,
+    node: promise.node,
+    nodeName: nodeNameOf(fleet, promise.node),
+    phase: promise.stage === "promised" ? promise.phase : promise.stage,
+    restarts: promise.restarts,
+    ...(promise.exitCode === undefined ? {} : { exitCode: promise.exitCode }),
+    ...(promise.message === undefined ? {} : { message: promise.message }),
+    sinceMs: promise.sinceMs,
+    templateHash: promise.templateHash,
+    address: replicaAddress(fleet.fleetPrefix, state.deployment, promise.replica),
+  };
+}
+
+/** Broken promises are shown until their slot has a live one again: they say why something is missing. */
+function shownPromises(state: CohortState): readonly PromiseRecord[] {
+  const served = new Set<number>();
+  for (const promise of state.promises.values()) if (promise.stage !== "broken") served.add(promise.replica);
+  return [...state.promises.values()]
+    .filter(
+      (promise) =>
+        promise.stage !== "broken" || (!served.has(promise.replica) && promise.replica < state.spec.replicas),
+    )
+    .sort((a, b) => a.replica - b.replica || (a.id < b.id ? -1 : 1));
+}
+
+export function deploymentView(
+  state: CohortState,
+  fleet: FleetView,
+  steward: NodeId | undefined,
+  freshness: Freshness,
+): DeploymentView {
+  const promises = [...state.promises.values()];
+  return {
+    id: state.deployment,
+    namespace: state.spec.namespace,
+    name: state.spec.name,
+    spec: state.spec,
+    templateHash: state.templateHash,
+    status: state.status,
+    running: promises.filter((promise) => promise.stage === "promised" && promise.phase === "running").length,
+    desired: state.status === "active" ? state.spec.replicas : 0,
+    ...(steward === undefined ? {} : { steward }),
+    epoch: state.epoch,
+    replicas: shownPromises(state).map((promise) => replicaView(state, promise, fleet)),
+    unplaced: state.unplaced.reasons,
+    freshness,
+  };
+}
+
+/** What consensus knows that the cohort's state does not. */
+export interface GroupStatus {
+  readonly term: number;
+  readonly leader: NodeId | undefined;
+  readonly commitIndex: number;
+  readonly voters: readonly NodeId[];
+  readonly learners: readonly NodeId[];
+  /** Empty unless this member leads. */
+  readonly match: ReadonlyMap<NodeId, number>;
+}
+
+export function cohortView(
+  state: CohortState,
+  status: GroupStatus,
+  fleet: FleetView,
+  freshness: Freshness,
+): CohortView {
+  const holders = new Set<NodeId>();
+  for (const promise of state.promises.values()) if (promise.stage !== "broken") holders.add(promise.node);
+  const ids = [...new Set([...status.voters, ...status.learners, ...holders])].sort();
+  const tolerates = Math.max(0, Math.ceil(status.voters.length / 2) - 1);
+  const note = tolerates === 0 ? noLossNote(status.voters, fleet) : undefined;
+  return {
+    deployment: state.deployment,
+    namespace: state.spec.namespace,
+    name: state.spec.name,
+    group: state.group,
+    epoch: state.epoch,
+    term: status.term,
+    ...(status.leader === undefined ? {} : { steward: status.leader }),
+    members: ids.map((id) => {
+      const match = status.match.get(id);
+      return {
+        node: id,
+        name: nodeNameOf(fleet, id),
+        roles: rolesOf(id, status, holders),
+        status: fleet.member(id)?.status ?? "unknown",
+        ...(match === undefined ? {} : { match }),
+      };
+    }),
+    commitIndex: status.commitIndex,
+    tolerates,
+    ...(note === undefined ? {} : { note }),
+    freshness,
+  };
+}
+
+function rolesOf(
+  id: NodeId,
+  status: GroupStatus,
+  holders: ReadonlySet<NodeId>,
+): CohortView["members"][number]["roles"] {
+  const roles: ("steward" | "voter" | "learner" | "holder" | "witness")[] = [];
+  if (id === status.leader) roles.push("steward");
+  if (status.voters.includes(id)) roles.push("voter");
+  if (status.learners.includes(id)) roles.push("learner");
+  if (holders.has(id)) roles.push("holder");
+  else if (status.voters.includes(id)) roles.push("witness");
+  return roles;
+}
+
+function noLossNote(voters: readonly NodeId[], fleet: FleetView): string {
+  const names = voters.map((id) => nodeNameOf(fleet, id)).join(" and ");
+  return `one loss stops changes: the log is on ${names}; it takes three nodes to survive the loss of one`;
+}
