@@ -17,6 +17,8 @@ import type { View } from "./view.ts";
 const RELAYS_MAX = 256;
 /** A nack leaves after this share of the asker's ping timeout, to arrive before the asker's verdict. */
 const NACK_SHARE = 0.8;
+/** A stream probe ends after this share of the rest of the period, so that its report comes before the verdict. */
+const STREAM_SHARE = 0.8;
 
 interface Probe {
   readonly id: NodeId;
@@ -182,7 +184,7 @@ export class Prober {
       pingTimeoutMs: this.#options.pingTimeoutMs,
     } as const;
     for (const { record } of relays) mailer.send(record.addresses[0] ?? "", record.id, request);
-    const timeoutMs = Math.max(1, Math.floor(probe.endsAt - probe.pingEndsAt));
+    const timeoutMs = Math.max(1, Math.floor((probe.endsAt - probe.pingEndsAt) * STREAM_SHARE));
     outbox.push({ kind: "stream-probe", member: probe.id, addresses: target.addresses, timeoutMs });
   }
 

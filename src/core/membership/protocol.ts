@@ -64,8 +64,8 @@ export interface FullState {
 }
 
 /**
- * What the stream said. `accepted`: the machine took the connection and the agent has said nothing yet;
- * a better outcome for the same probe may still follow it.
+ * What the stream said. `accepted`: the machine took the connection and the agent said nothing, as when it is frozen or
+ * starved; it counts as refused. It may be reported at once and followed by `answered`, or when the time is up.
  */
 export type StreamProbeOutcome = "answered" | "accepted" | "refused" | "timeout";
 
@@ -97,7 +97,7 @@ export type MembershipEffect =
       readonly state: FullState;
     }
   | { readonly kind: "push-pull-reply"; readonly requestId: number; readonly state: FullState }
-  /** Connect anew to the member and report what happened, `accepted` as soon as it is known; no report counts as timeout. */
+  /** Connect anew to the member and report what happened within `timeoutMs`; no report counts as timeout. */
   | {
       readonly kind: "stream-probe";
       readonly member: NodeId;
