@@ -70,7 +70,7 @@ export class ImagePull {
     controller: AbortController,
     report: (progress: PullProgress) => void,
   ): Promise<ImageRecord> {
-    const { log, layers } = this.#ports;
+    const { log } = this.#ports;
     const resolved = await this.#resolve(reference, signal);
     const { manifest, digest } = resolved;
     const parsed = await this.#config(reference, manifest, signal);

@@ -43,7 +43,7 @@ export function parseReference(text: string): ImageReference {
   const { registry, repository } = splitRegistry(name);
   if (!registryPattern.test(registry)) return refuse(`"${registry}" is not a registry's host or host:port`);
   if (repository.toLowerCase() !== repository)
-    return refuse(`the name must be in lower case: "${repository.toLowerCase()}"`);
+    return refuse(`the name must be in lower case: "${name.toLowerCase()}"`);
   if (!repositoryPattern.test(repository))
     return refuse(
       `"${repository}" is not a name (lower-case letters and digits, separated by ".", "_", "-" or "/")`,
