@@ -250,7 +250,11 @@ export class FakeNodeApi implements NodeApi {
         address: `fd00::${replica + 1}`,
       })),
       unplaced: running < spec.replicas ? [`memory: 1 node has too little`] : [],
-      freshness: { source: "steward", node, index: 1 },
+      freshness: {
+        source: "steward",
+        node,
+        index: this.#held.get(deploymentName(spec))?.events.length ?? 0,
+      },
     };
   }
 

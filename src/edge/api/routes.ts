@@ -29,13 +29,20 @@ type KeyRequest = BunRequest<string>;
 /** Seconds a request may be quiet; streams lift it for themselves. */
 const idleTimeoutSeconds = 120;
 
+type Allow = (request: Request) => Problem | undefined;
+type Handle<R extends Request> = (request: R, server: ApiServer) => Promise<Response | undefined> | Response;
+type Answer = ReturnType<typeof answerWith>;
+
 /** The paths as Bun.serve takes them; `allow` refuses a request before it is looked at. */
-export function createRoutes(api: NodeApi, allow: (request: Request) => Problem | undefined) {
-  /** Runs a handler, and answers what it throws. */
-  function answer<R extends Request>(
-    handle: (request: R, server: ApiServer) => Promise<Response | undefined> | Response,
-  ) {
-    return async (request: R, server: ApiServer): Promise<Response | undefined> => {
+export function createRoutes(api: NodeApi, allow: Allow) {
+  const answer = answerWith(allow);
+  return { ...nodeRoutes(api, answer), ...deploymentRoutes(api, answer), ...streamRoutes(api, answer) };
+}
+
+/** Runs a handler, and answers what it throws. */
+function answerWith(allow: Allow) {
+  return <R extends Request>(handle: Handle<R>) =>
+    async (request: R, server: ApiServer): Promise<Response | undefined> => {
       try {
         server.timeout(request, idleTimeoutSeconds);
         const refusal = allow(request);
@@ -45,8 +52,9 @@ export function createRoutes(api: NodeApi, allow: (request: Request) => Problem 
         return problemResponse(problemOf(error));
       }
     };
-  }
+}
 
+function nodeRoutes(api: NodeApi, answer: Answer) {
   return {
     "/v1/status": {
       GET: answer((request) => {
@@ -78,6 +86,11 @@ export function createRoutes(api: NodeApi, allow: (request: Request) => Problem 
         return Response.json({});
       }),
     },
+  };
+}
+
+function deploymentRoutes(api: NodeApi, answer: Answer) {
+  return {
     "/v1/deployments": {
       GET: answer(async (request) =>
         Response.json(await api.deployments(checked(listQuery, queryOf(request), "query").namespace)),
@@ -118,6 +131,11 @@ export function createRoutes(api: NodeApi, allow: (request: Request) => Problem 
         return jsonOf(await api.cohort(keyOf(request)));
       }),
     },
+  };
+}
+
+function streamRoutes(api: NodeApi, answer: Answer) {
+  return {
     "/v1/deployments/:namespace/:name/events": {
       GET: answer(async (request: KeyRequest, server) => {
         const query = checked(eventsQuery, queryOf(request), "query");

@@ -35,12 +35,11 @@ export async function createApi(api: NodeApi, options: ApiOptions): Promise<Api>
   // The file is made with the umask: between making it and chmod anybody could open it.
   const umask = process.umask(0o177);
   try {
-    servers.push(
-      Bun.serve<ExecSocket, string>({
-        unix: options.socketPath,
-        ...handlers(api, refuseBrowser),
-      }),
-    );
+    // Bun 1.4.5 cuts quiet requests on a unix socket after 10 s whatever server.timeout says. It does
+    // honour idleTimeout there, though its types say otherwise.
+    const unix = { unix: options.socketPath, ...handlers(api, refuseBrowser) };
+    Object.assign(unix, { idleTimeout: 0 });
+    servers.push(Bun.serve<ExecSocket, string>(unix));
   } finally {
     process.umask(umask);
   }

@@ -9,6 +9,8 @@ export const exitCodes = {
   usage: 2,
   unreachable: 3,
   timeout: 4,
+  /** Nobody reads the output any more: 128 + SIGPIPE, as other programs end then. */
+  brokenPipe: 141,
 } as const;
 
 /** A problem as commands report it: the agent's codes, and two of the command line's own. */
@@ -41,12 +43,15 @@ export function reportOf(error: unknown): { readonly problem: ReportedProblem; r
     };
   }
   return {
-    problem: {
-      code: "internal",
-      message: error instanceof Error ? (error.stack ?? error.message) : String(error),
-    },
+    problem: { code: "internal", message: messageOf(error) },
     exitCode: exitCodes.refused,
   };
+}
+
+/** A system's refusal speaks for itself; anything else is a bug, and its trace says where. */
+function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return "code" in error ? error.message : (error.stack ?? error.message);
 }
 
 /** The problem, its places one a line, and what to do next. */

@@ -19,6 +19,7 @@ export async function runCli(argv: readonly string[], context: CliContext): Prom
       await context.console.write(out);
       return exitCodes.ok;
     }
+    if (error instanceof Error && "code" in error && error.code === "EPIPE") return exitCodes.brokenPipe;
     const cause = error instanceof CommanderError ? usageOf(error, complaint) : error;
     const { problem, exitCode } = reportOf(cause);
     const json = program.opts().json === true || argv.includes("--json");

@@ -19,7 +19,7 @@ export function formatTable(headings: readonly string[], rows: readonly (readonl
 
 /** What came from elsewhere must not move the cursor or break a line. */
 function printable(cell: string): string {
-  return cell === "" ? "-" : cell.replace(/[\u0000-\u001f\u007f-\u009f]/g, " ");
+  return cell === "" ? "-" : cell.replace(/\p{Cc}/gu, " ");
 }
 
 /** `name: value` lines, aligned. */

@@ -10,10 +10,13 @@ import type { Fault, PathKey, SourceDocument } from "./source.ts";
  */
 export function closedObject<const Entries extends v.ObjectEntries>(entries: Entries) {
   const known = Object.keys(entries).toSorted().join(" ");
-  return v.objectWithRest(
-    entries,
-    v.never(known),
-    (issue) => `expected a map of fields, found ${describe(issue.input)}`,
+  return v.pipe(
+    // To valibot a list is an object too.
+    v.custom<object>(
+      (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+      (issue) => `expected a map of fields, found ${describe(issue.input)}`,
+    ),
+    v.objectWithRest(entries, v.never(known)),
   );
 }
 

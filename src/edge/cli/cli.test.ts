@@ -1,0 +1,255 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { FakeNodeApi } from "../api/fake-node-api.ts";
+import { createApi, type Api } from "../api/server.ts";
+import type { CliContext } from "./console.ts";
+import { runCli } from "./run-cli.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "muster-cli-"));
+const socketPath = join(directory, "muster.sock");
+let node: FakeNodeApi;
+let api: Api;
+
+beforeAll(async () => {
+  await Bun.write(
+    join(directory, "web.yaml"),
+    "name: web\nimage: nginx:1.27\nreplicas: 2\n---\nname: db\nimage: db:1\nnamespace: data\n",
+  );
+  await Bun.write(join(directory, "bad.yaml"), "name: web\nimages: nginx\nreplicas: many\n");
+});
+beforeEach(async () => {
+  await api?.close(0);
+  node = new FakeNodeApi();
+  api = await createApi(node, { socketPath });
+});
+afterAll(async () => {
+  await api.close(0);
+  rmSync(directory, { recursive: true });
+});
+
+interface Ran {
+  readonly code: number;
+  readonly out: string;
+  readonly errors: string;
+}
+
+async function muster(
+  args: readonly string[],
+  settings: { input?: string; interrupted?: AbortSignal; socket?: string } = {},
+): Promise<Ran> {
+  let out = "";
+  let errors = "";
+  const text = (data: string | Uint8Array) =>
+    typeof data === "string" ? data : Buffer.from(data).toString();
+  const context: CliContext = {
+    env: { MUSTER_SOCKET: settings.socket ?? socketPath },
+    exitCode: 0,
+    console: {
+      write: async (data) => void (out += text(data)),
+      complain: async (data) => void (errors += text(data)),
+      input: async function* () {
+        yield Buffer.from(settings.input ?? "");
+      },
+      interrupted: settings.interrupted ?? new AbortController().signal,
+      terminal: undefined,
+    },
+  };
+  const code = await runCli(args, context);
+  return { code, out, errors };
+}
+
+describe("exit codes and failures", () => {
+  test("2 for what cannot be understood, and nothing on standard output", async () => {
+    for (const args of [
+      ["bogus"],
+      ["run"],
+      ["run", "Not An Image"],
+      ["scale", "web", "-1"],
+      ["scale", "web", "10001"],
+      ["ps", "--bogus"],
+      ["inspect", "Web"],
+      ["apply"],
+      [],
+    ]) {
+      const { code, out, errors } = await muster(args);
+      expect([args, code, out]).toEqual([args, 2, ""]);
+      expect(errors).toStartWith("muster: ");
+    }
+  });
+
+  test("3 when no agent answers, with what to do", async () => {
+    const { code, errors } = await muster(["ps"], { socket: join(directory, "none") });
+    expect(code).toBe(3);
+    expect(errors).toContain("next: start one with muster up");
+  });
+
+  test("1 for a refusal, as text or as JSON on standard error", async () => {
+    const text = await muster(["inspect", "gone"]);
+    expect(text).toEqual({
+      code: 1,
+      out: "",
+      errors: "muster: there is no deployment default/gone\nnext: muster ps -A lists all\n",
+    });
+    const json = await muster(["inspect", "gone", "--json"]);
+    expect(json.code).toBe(1);
+    expect(JSON.parse(json.errors)).toEqual({
+      problem: {
+        code: "not-found",
+        message: "there is no deployment default/gone",
+        next: "muster ps -A lists all",
+      },
+    });
+  });
+
+  test("4 when waiting takes too long, with what is missing", async () => {
+    node.running = 1;
+    const { code, errors } = await muster(["run", "nginx", "-r", "3", "--wait", "--timeout", "50ms"]);
+    expect(code).toBe(4);
+    expect(errors).toContain("1 of 3 replicas run; memory: 1 node has too little");
+  });
+
+  test("help and version are answers", async () => {
+    const help = await muster(["--help"]);
+    expect(help.code).toBe(0);
+    expect(help.out).toContain("cohort");
+    expect((await muster(["logs", "--help"])).out).toContain("--socket <path>");
+    expect((await muster(["--version", "--json"])).code).toBe(0);
+  });
+});
+
+describe("deployments", () => {
+  test("run takes its name from the image, and refuses to do it twice", async () => {
+    const first = await muster([
+      "run",
+      "registry.example.com:5000/team/my_app:1.2",
+      "-p",
+      "8080:80",
+      "-e",
+      "B=2",
+      "-e",
+      "A=x=y",
+      "--memory",
+      "64Mi",
+      "--",
+      "serve",
+      "-v",
+    ]);
+    expect(first).toEqual({ code: 0, out: "default/my-app: accepted, 1 replica\n", errors: "" });
+    const view = JSON.parse((await muster(["inspect", "my-app", "--json"])).out);
+    expect(view.spec.template).toEqual({
+      image: "registry.example.com:5000/team/my_app:1.2",
+      command: ["serve", "-v"],
+      env: { A: "x=y", B: "2" },
+      resources: { cpuMillis: 0, memoryBytes: 64 * 2 ** 20 },
+      ports: [{ container: 80, published: 8080, protocol: "tcp" }],
+      restart: "always",
+      stopTimeoutMs: 10_000,
+    });
+    expect((await muster(["run", "my_app"])).code).toBe(1);
+    expect((await muster(["run", "x", "-p", "80:1", "-p", "80:2"])).code).toBe(2);
+  });
+
+  test("apply reads files, directories and standard input", async () => {
+    const file = await muster(["apply", "-f", join(directory, "web.yaml"), "--wait"]);
+    expect(file.out).toBe("default/web: running, 2 replicas\ndata/db: running, 1 replica\n");
+    const input = await muster(["apply", "-f", "-", "-n", "shop"], { input: "{name: web, image: nginx}" });
+    expect(input.out).toBe("shop/web: accepted, 1 replica\n");
+    expect((await muster(["ps", "-A"])).out.split("\n")).toHaveLength(5);
+    expect((await muster(["ps", "-n", "shop", "--json"])).out).toContain('"namespace": "shop"');
+  });
+
+  test("one bad file and nothing is applied", async () => {
+    const { code, out, errors } = await muster(["apply", "-f", directory]);
+    const file = join(directory, "bad.yaml");
+    expect([code, out]).toEqual([1, ""]);
+    expect(errors.split("\n").slice(0, 4)).toEqual([
+      `muster: 3 errors in ${file}; nothing was changed`,
+      `  ${file}:1:1: image: image is missing`,
+      `  ${file}:2:1: images: unknown field "images"; did you mean image?`,
+      `  ${file}:3:11: replicas: "many" is not a whole number`,
+    ]);
+    expect(node.requestIds).toEqual([]);
+  });
+
+  test("scale and delete wait for the end they ask for", async () => {
+    await muster(["run", "nginx"]);
+    expect((await muster(["scale", "default/nginx", "4", "--wait"])).out).toBe(
+      "default/nginx: running, 4 replicas\n",
+    );
+    expect((await muster(["delete", "nginx", "--wait"])).out).toBe("default/nginx: gone\n");
+    expect((await muster(["delete", "nginx"])).code).toBe(1);
+  });
+});
+
+describe("looking", () => {
+  test("every listing has a JSON form that parses", async () => {
+    await muster(["run", "nginx"]);
+    for (const args of [
+      ["status"],
+      ["nodes"],
+      ["ps"],
+      ["inspect", "nginx"],
+      ["promises"],
+      ["promises", "--node"],
+      ["cohort", "show", "nginx"],
+      ["invite", "--ttl", "2h"],
+    ]) {
+      const { code, out } = await muster([...args, "--json"]);
+      expect([args, code, typeof JSON.parse(out)]).toEqual([args, 0, "object"]);
+      expect((await muster(args)).code).toBe(0);
+    }
+  });
+
+  test("tables line up", async () => {
+    expect((await muster(["nodes"])).out).toBe(
+      "NAME   ID        STATUS  ADDRESS         CPU FREE    MEMORY FREE  ZONE  LABELS    VERSION\n" +
+        "one *  00000000  alive   127.0.0.1:7440  1500m of 2  2Gi of 4Gi   -     disk=ssd  0.0.0\n",
+    );
+  });
+
+  test("logs are marked with their replica unless one is asked for", async () => {
+    await muster(["run", "nginx"]);
+    expect((await muster(["logs", "nginx", "--tail", "1"])).out).toBe("nginx/1 | oops \u{1f600} from 1\n");
+    expect((await muster(["logs", "default/nginx/0", "-t"])).out).toStartWith(
+      "1970-01-01T00:00:00.000Z hello from 0\n",
+    );
+    expect(JSON.parse((await muster(["logs", "nginx/0", "--tail", "1", "--json"])).out).replica).toBe(0);
+  });
+
+  test("following ends with an interrupt, and that is no failure", async () => {
+    await muster(["run", "nginx"]);
+    const interrupt = new AbortController();
+    const following = muster(["events", "nginx", "-f"], { interrupted: interrupt.signal });
+    const logs = muster(["logs", "nginx", "-f"], { interrupted: interrupt.signal });
+    interrupt.abort();
+    expect((await following).code).toBe(0);
+    expect((await logs).code).toBe(0);
+  });
+});
+
+describe("exec and down", () => {
+  test("exec passes input, output and the exit code", async () => {
+    await muster(["run", "nginx"]);
+    expect(await muster(["exec", "-i", "nginx/0", "--", "cat"], { input: "hello" })).toEqual({
+      code: 0,
+      out: "hello",
+      errors: "",
+    });
+    expect(await muster(["exec", "nginx", "--", "ls", "-l"])).toEqual({
+      code: 127,
+      out: "",
+      errors: "ls -l: not here\n",
+    });
+    expect((await muster(["exec", "nginx", "--", "exit", "42"])).code).toBe(42);
+    expect((await muster(["exec", "-t", "nginx", "--", "sh"])).code).toBe(2);
+    expect((await muster(["exec", "gone", "--", "sh"])).code).toBe(1);
+  });
+
+  test("down says what becomes of the containers", async () => {
+    expect((await muster(["down", "--keep"])).out).toBe("the agent of one has ended; its containers go on\n");
+    expect((await muster(["down"])).out).toBe("one has left the fleet\n");
+    expect(node.downs).toEqual([{ keep: true }, { keep: false }]);
+  });
+});
