@@ -11,6 +11,7 @@ import type {
   MembershipEffect,
   MembershipEvent,
   MembershipInput,
+  StreamProbeOutcome,
 } from "../src/core/membership/protocol.ts";
 import { createRng } from "../src/core/rng.ts";
 import { decodeAs, encode } from "../src/wire/codec.ts";
@@ -106,12 +107,26 @@ export async function startNode(
         replies.delete(effect.requestId);
         return;
       case "stream-probe": {
-        const signal = AbortSignal.timeout(effect.timeoutMs);
-        const outcome = await fetch(`http://${effect.addresses[0]}/`, { signal }).then(
-          () => "answered" as const,
-          (error: Error) => (error.name === "TimeoutError" ? ("timeout" as const) : ("refused" as const)),
-        );
-        return feed({ kind: "stream-probe-result", member: effect.member, outcome });
+        const report = (outcome: StreamProbeOutcome): void =>
+          feed({ kind: "stream-probe-result", member: effect.member, outcome });
+        const [hostname = "", toPort = ""] = (effect.addresses[0] ?? "").split(":");
+        await Bun.connect({
+          hostname,
+          port: Number(toPort),
+          socket: {
+            // The kernel takes connections for a frozen process too; only an answer shows that the agent runs.
+            open: (stream) => {
+              report("accepted");
+              stream.write("GET / HTTP/1.0\r\n\r\n");
+              setTimeout(() => stream.end(), effect.timeoutMs);
+            },
+            data: (stream) => {
+              report("answered");
+              stream.end();
+            },
+          },
+        }).catch(() => report("refused"));
+        return;
       }
       case "event":
         return listen(effect.event);
