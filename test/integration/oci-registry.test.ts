@@ -125,6 +125,31 @@ describe.skipIf(isSkipped)("registries", () => {
     expect(requests).toHaveLength(3);
   });
 
+  test("two pulls at a time are one", async () => {
+    const reference = await serve(() => undefined);
+    const [first, second] = await Promise.all([ensure(reference), ensure(reference)]);
+    expect(second).toEqual(first);
+    expect(requests).toHaveLength(3);
+  });
+
+  test("what a crash left in the making is gone when the store opens, and pulls go on from there", async () => {
+    const reference = await serve(() => undefined);
+    const pulled = await ensure(reference);
+    const leftover = join(harness.root, "staging", "unpacked");
+    await mkdir(join(leftover, "half"), { recursive: true });
+    await writeFile(join(harness.root, "staging", "x.part"), "half");
+    let store = harness.reopen();
+    expect(await store.find(reference)).toEqual(pulled);
+    expect(await readdir(join(harness.root, "staging"))).toEqual([]);
+    // A layer that is gone, and an index that cannot be read, cost a pull and no more.
+    await rm(pulled.layers[0] ?? "", { recursive: true });
+    store = harness.reopen();
+    expect(await store.find(reference)).toBeUndefined();
+    const { signal } = new AbortController();
+    expect(await store.ensure(reference, { signal })).toEqual(pulled);
+    expect(requests.filter((request) => request.url.includes("/blobs/"))).toHaveLength(2);
+  });
+
   test("a blob that is another one of the same length", async () => {
     const flipped = Buffer.from(image.layer);
     flipped.writeUInt8(flipped.readUInt8(20) ^ 1, 20);

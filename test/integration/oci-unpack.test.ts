@@ -1,12 +1,13 @@
 /** REAL: what is unpacked, mounted by overlayfs, is what `umoci unpack` makes of the same image. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { chmodSync, chownSync, linkSync, lutimesSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Libc, nodeTypes, openFlags } from "../../src/adapters/images/oci/libc.ts";
 import type { Image } from "../../src/ports/image-store.ts";
-import { openOciStore, type OciStoreHarness } from "./oci-store-harness.ts";
+import { eventually } from "../contract/eventually.ts";
+import { openOciStore, type OciStoreHarness, unpackCommand } from "./oci-store-harness.ts";
 import {
   buildBusyboxImage,
   missingImageTools,
@@ -114,6 +115,33 @@ describe.skipIf(isSkipped)("unpacked layers", () => {
     expect(second.layers[0]).toBe(first.layers[0] ?? "");
     expect(second.layers).toHaveLength(2);
   });
+});
+
+test.skipIf(isSkipped)("the unpacking child ends with the agent that started it", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "muster-orphan-"));
+  try {
+    // Nobody writes to the pipe, so the child waits in it for ever.
+    const blobPath = join(directory, "blob");
+    await run("mkfifo", blobPath);
+    const request = { blobPath, directory, diffId: "", bytesMax: 1, entriesMax: 1 };
+    const command = JSON.stringify([...unpackCommand, JSON.stringify(request)]);
+    const source = `console.log(Bun.spawn(${command}).pid); setInterval(() => {}, 1000);`;
+    const agent = Bun.spawn([process.execPath, "-e", source], { stdout: "pipe" });
+    const { value } = await agent.stdout.getReader().read();
+    const pid = Number(new TextDecoder().decode(value).trim());
+    const status = () => readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+    // Its niceness is set after its tie to the agent.
+    await eventually("the child is on its way", async () =>
+      (await status()).split(" ")[18] === "5" ? true : undefined,
+    );
+    agent.kill("SIGKILL");
+    await agent.exited;
+    await eventually("the child is gone", async () =>
+      / [^ZX] /.test((await status()).slice(0, 40)) ? undefined : true,
+    );
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
 });
 
 function makeRichTree(root: string, longNameBytes = 220): void {
