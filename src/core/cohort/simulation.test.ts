@@ -190,7 +190,10 @@ class World {
     for (const node of this.nodes) {
       if (!node.isUp || node.machine === undefined) continue;
       if (node === leader) this.feed(node, { kind: "role", role: "steward", term });
-      else this.at(this.rng.int(50), () => { if (this.#term === term) this.feed(node, { kind: "role", role: "follower", term }); });
+      else
+        this.at(this.rng.int(50), () => {
+          if (this.#term === term) this.feed(node, { kind: "role", role: "follower", term });
+        });
     }
   }
 
