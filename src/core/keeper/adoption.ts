@@ -80,7 +80,7 @@ function adopt(
   instance.isBegun = true;
   instance.container = stateOf(container, attempt, endpoint, now);
   if (container.phase === "created") return;
-  if (attempt === instance.entry.attempt) noteStart(instance);
+  noteStart(instance, attempt);
   if (container.phase === "running") {
     if (instance.entry.desired === "running") setMessage(instance, undefined);
     return;

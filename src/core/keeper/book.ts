@@ -53,6 +53,8 @@ export class Book {
       this.#instances.set(entry.terms.id, instance);
       if (entry.desired === "released") this.#released.add(entry.terms.id);
       this.#nextOrder = Math.max(this.#nextOrder, entry.order + 1);
+      // What was stored may be more than what was reported under its number.
+      instance.reported = "";
       resend(instance, now);
     }
   }

@@ -100,8 +100,8 @@ export function createInstance(entry: BookEntry): Instance {
 
 /** Everything of a report but its number; equal contents need no new report. */
 export function contentOf(entry: BookEntry): string {
-  const { phase, starts, exitCode, message, imageDigest } = entry;
-  return JSON.stringify([phase, starts, exitCode, message, imageDigest]);
+  const { phase, sinceMs, starts, exitCode, message, imageDigest } = entry;
+  return JSON.stringify([phase, sinceMs, starts, exitCode, message, imageDigest]);
 }
 
 /** Changes the entry; it reaches the disk with the next change that has to. */

@@ -190,6 +190,10 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
     const skips = (instance: Instance): boolean =>
       instance.inFlight !== undefined || instance.touched > input.observation;
     for (const target of straysOf(instances, input.containers, skips)) this.#sweep(target, now);
+    const wanted = new Set<string>();
+    for (const { entry } of instances.values()) wanted.add(endpointIdOf(entry.terms));
+    for (const { id } of input.endpoints ?? [])
+      if (!wanted.has(id)) this.#sweep({ what: "endpoint", id }, now);
     const statusById = new Map(input.containers.map((one) => [one.id, one]));
     for (const instance of instances.values()) {
       const { container, entry } = instance;

@@ -143,6 +143,8 @@ export type KeeperInput =
       readonly kind: "observed";
       readonly observation: number;
       readonly containers: readonly ObservedContainer[];
+      /** Without them, endpoints left by an agent that died in mid-attach wait for the next start. */
+      readonly endpoints?: readonly ObservedEndpoint[];
     }
   | { readonly kind: "timeout" }
   /** The node leaves: everything is released and nothing more admitted. */
@@ -177,7 +179,7 @@ export type KeeperEffect =
   | { readonly kind: "abort"; readonly promise: PromiseId }
   /** Remove what no promise wants. Ends as `sweep-ended`. */
   | { readonly kind: "sweep"; readonly target: SweepTarget }
-  /** List the containers and give them back as `observed`. */
+  /** List the containers and endpoints and give them back as `observed`. */
   | { readonly kind: "observe"; readonly observation: number }
   /** Bring it to the cohort's steward; sent again until it is acked. */
   | {

@@ -38,19 +38,10 @@ export function stepDone(instance: Instance, done: StepDone, now: Instant, optio
       instance.networkNamespace = defined(done.networkNamespace, "the network namespace of an endpoint");
       return;
     case "create":
-      if (container.kind === "unsure") instance.container = { kind: "created", attempt: entry.attempt };
+      if (container.kind === "unsure") instance.container = { kind: "created", attempt: container.attempt };
       return;
     case "start":
-      noteStart(instance);
-      instance.ending = undefined;
-      // It may have ended before the answer to its start arrived.
-      if (container.kind === "ended") return;
-      instance.container = {
-        kind: "running",
-        attempt: entry.attempt,
-        since: now,
-      };
-      setMessage(instance, undefined);
+      started(instance, now);
       return;
     case "stop":
       instance.ending = {
@@ -70,11 +61,23 @@ export function stepDone(instance: Instance, done: StepDone, now: Instant, optio
   }
 }
 
-/** The entry's attempt is known to have run. */
-export function noteStart(instance: Instance): void {
-  const { attempt, startedAttempt, starts } = instance.entry;
+function started(instance: Instance, now: Instant): void {
+  const { container } = instance;
+  if (container.kind === "none") return;
+  const { attempt } = container;
+  noteStart(instance, attempt);
+  instance.ending = undefined;
+  // It may have ended before the answer to its start arrived.
+  if (container.kind === "ended") return;
+  instance.container = { kind: "running", attempt, since: now };
+  setMessage(instance, undefined);
+}
+
+/** The attempt is known to have run; counted once. */
+export function noteStart(instance: Instance, attempt: number): void {
+  const { startedAttempt, starts } = instance.entry;
   instance.stepFailures = 0;
-  if (startedAttempt === attempt) return;
+  if (attempt <= startedAttempt) return;
   amend(instance, { startedAttempt: attempt, starts: starts + 1 });
 }
 
@@ -91,7 +94,7 @@ export function stepFailed(
   switch (step) {
     case "start":
       if (container.kind === "ended") {
-        noteStart(instance);
+        noteStart(instance, container.attempt);
         return;
       }
       if (container.kind === "created" && !isMissing)

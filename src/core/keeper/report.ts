@@ -62,7 +62,8 @@ export function noteNews(instance: Instance, now: Instant, wallMs: number, optio
   }
   if (phase === "starting") {
     instance.startingReportAt ??= now + options.startingReportDelayMs;
-    if (now < instance.startingReportAt) return;
+    // A report that is due anyway says how things are, under a number of its own.
+    if (now < instance.startingReportAt && !isReportDue(instance, now)) return;
   }
   instance.startingReportAt = undefined;
   instance.reported = content;
@@ -72,6 +73,10 @@ export function noteNews(instance: Instance, now: Instant, wallMs: number, optio
   instance.resendDelayMs = 0;
 }
 
+function isReportDue({ ackedSeq, entry, resendAt }: Instance, now: Instant): boolean {
+  return ackedSeq < entry.seq && resendAt !== undefined && now >= resendAt;
+}
+
 /** The report to send now, if any; without an ack it is due again, later each time. */
 export function takeDueReport(
   instance: Instance,
@@ -79,7 +84,7 @@ export function takeDueReport(
   options: KeeperOptions,
 ): InstanceReport | undefined {
   if (instance.ackedSeq >= instance.entry.seq) instance.resendAt = undefined;
-  if (instance.resendAt === undefined || now < instance.resendAt) return undefined;
+  if (!isReportDue(instance, now)) return undefined;
   const { reportRetryMinMs, reportRetryMaxMs } = options;
   const delayMs = Math.min(reportRetryMaxMs, Math.max(reportRetryMinMs, instance.resendDelayMs * 2));
   instance.resendDelayMs = delayMs;

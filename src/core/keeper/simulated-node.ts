@@ -220,9 +220,10 @@ export class SimulatedNode {
         return;
       case "observe": {
         const containers = [...this.machine.containers.values()];
+        const endpoints = [...this.machine.endpoints.values()];
         const { observation } = effect;
         this.#after(this.#rng.int(50), () =>
-          this.#feed(agent, { kind: "observed", observation, containers }),
+          this.#feed(agent, { kind: "observed", observation, containers, endpoints }),
         );
         return;
       }
@@ -289,6 +290,10 @@ export class SimulatedNode {
     assert(
       award.report === undefined || award.report.seq <= report.seq,
       `K7: report ${report.seq} of ${report.promise} comes after ${award.report?.seq}`,
+    );
+    assert(
+      award.report?.seq !== report.seq || JSON.stringify(award.report) === JSON.stringify(report),
+      `K7: report ${report.seq} of ${report.promise} says two things`,
     );
     award.report = report;
     const ack = { promise: report.promise, seq: report.seq };

@@ -16,7 +16,7 @@ function simulate(seed: number): SimulatedNode {
     if (node.effects !== before) throw new Error("a node at rest does something");
   } catch (error) {
     const tail = node.trace().slice(-60).join("\n");
-    throw new Error(`seed ${seed} (SEED=${seed} reproduces it)\n${tail}`, { cause: error });
+    throw new Error(`seed ${seed} (SEED=${seed} reproduces it): ${String(error)}\n${tail}`, { cause: error });
   }
   return node;
 }
