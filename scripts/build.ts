@@ -47,15 +47,16 @@ if (said !== undefined && said !== `${manifest.version} (${commit})`)
   throw new Error(`${outfile} does not say its version: ${said}`);
 const { size } = await Bun.file(outfile).stat();
 console.log(
-  `${outfile}: ${(size / 2 ** 20).toFixed(1)} MiB, ${said === undefined ? "not run: no qemu-aarch64" : said}`,
+  `${outfile}: ${(size / 2 ** 20).toFixed(1)} MiB, ${said === undefined ? "not run: no qemu for it" : said}`,
 );
 
 /** What the binary says to --version, in an empty directory with node_modules hidden where the system lets us. */
 async function check(binary: string, architecture: "x64" | "arm64"): Promise<string | undefined> {
+  const machine = architecture === "x64" ? "x86_64" : "aarch64";
   const emulator =
     architecture === process.arch
       ? undefined
-      : (Bun.which("qemu-aarch64") ?? Bun.which("qemu-aarch64-static"));
+      : (Bun.which(`qemu-${machine}`) ?? Bun.which(`qemu-${machine}-static`));
   if (emulator === null) return undefined;
   const command = [...(emulator === undefined ? [] : [emulator]), binary, "--version"];
   const hidden = [

@@ -36,6 +36,20 @@ export function parseLabel(text: string): Outcome<readonly [string, string], str
     : { ok: true, value: [match[1] ?? "", match[2] ?? ""] };
 }
 
+/** Names of nodes and zones: what host names are made of. */
+export function parseNodeName(text: string): Outcome<string, string> {
+  return /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/.test(text)
+    ? { ok: true, value: text }
+    : { ok: false, error: "is not a name of letters, digits, dots, hyphens and underscores, 63 at most" };
+}
+
+/** `host` or `host:port` as it stands before the first slash of an image reference. */
+export function parseRegistry(text: string): Outcome<string, string> {
+  return /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::\d{1,5})?$/.test(text)
+    ? { ok: true, value: text }
+    : { ok: false, error: "is not of the form HOST:PORT, as in image references" };
+}
+
 export const defaultPort = 7440;
 
 /** `host:port`, the port 7440 when there is none; IPv6 in brackets, or bare without a port. */

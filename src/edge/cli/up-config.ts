@@ -8,7 +8,7 @@ import { manifestProblem } from "../manifest/manifest.ts";
 import { parsePortNumber } from "../manifest/fields.ts";
 import { parseCpu, parseMemory } from "../manifest/quantity.ts";
 import { readSource, type Fault } from "../manifest/source.ts";
-import { parseAddress, parseLabel } from "./flags.ts";
+import { parseAddress, parseLabel, parseNodeName, parseRegistry } from "./flags.ts";
 
 const address = parsedText("an address such as 10.0.0.1:7440", parseAddress);
 const label = (text: string): Outcome<string, string> => {
@@ -18,8 +18,8 @@ const label = (text: string): Outcome<string, string> => {
 
 /** Every setting may be left out. */
 const configSchema = closedObject({
-  name: v.optional(textOf("a name")),
-  zone: v.optional(textOf("a zone")),
+  name: v.optional(parsedText("a name", parseNodeName)),
+  zone: v.optional(parsedText("a zone", parseNodeName)),
   listen: v.optional(address),
   advertise: v.optional(address),
   join: v.optional(listOf("a list of addresses", address)),
@@ -27,7 +27,7 @@ const configSchema = closedObject({
   labels: v.optional(listOf("a list of key=value", parsedText("key=value", label))),
   cpu: v.optional(parsedText("an amount of CPU such as 2", parseCpu)),
   memory: v.optional(parsedText("an amount of memory such as 4Gi", parseMemory)),
-  plainHttpRegistries: v.optional(listOf("a list of HOST:PORT", textOf("HOST:PORT"))),
+  plainHttpRegistries: v.optional(listOf("a list of HOST:PORT", parsedText("HOST:PORT", parseRegistry))),
   apiPort: v.optional(parsedText("a port number", parsePortNumber)),
 });
 

@@ -7,7 +7,16 @@ import { parsePortNumber } from "../manifest/fields.ts";
 import { parseCpu, parseMemory } from "../manifest/quantity.ts";
 import type { CliContext } from "./console.ts";
 import { usageFailure } from "./failure.ts";
-import { defaultPort, flag, flags, parseAddress, parseAddresses, parseLabel } from "./flags.ts";
+import {
+  defaultPort,
+  flag,
+  flags,
+  parseAddress,
+  parseAddresses,
+  parseLabel,
+  parseNodeName,
+  parseRegistry,
+} from "./flags.ts";
 import { show, socketOf, type AgentFlags, type Program } from "./root.ts";
 import type { UpConfig } from "./up-config.ts";
 import { commit, version } from "./version.ts";
@@ -48,8 +57,8 @@ export function registerUp(program: Program, context: CliContext): void {
       "address the others use, when it is not the one bound",
       flag(parseAddress),
     )
-    .option("--name <name>", "name of this node (default: the host's)")
-    .option("--zone <zone>", "where this machine stands; replicas are spread over zones")
+    .option("--name <name>", "name of this node (default: the host's)", flag(parseNodeName))
+    .option("--zone <zone>", "where this machine stands", flag(parseNodeName))
     .option("--label <key=value>", "label of this node; may be repeated", flags(parseLabel), [])
     .option("--cpu <amount>", "CPU to offer instead of what the machine has", flag(parseCpu))
     .option("--memory <amount>", "memory to offer instead of what the machine has", flag(parseMemory))
