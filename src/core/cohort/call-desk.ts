@@ -16,6 +16,7 @@ import { isOccupying, type CohortState } from "./state.ts";
 import type { Turn } from "./turn.ts";
 
 interface Spare {
+  readonly callId: number;
   readonly templateHash: string;
   readonly offers: readonly Offer[];
   readonly until: Instant;
@@ -46,6 +47,10 @@ export class CallDesk {
 
   answer(callId: number, node: NodeId, answer: CallAnswer): void {
     if (this.#round?.id === callId) this.#round.answer(node, answer);
+    const spare = this.#spare;
+    if (spare?.callId !== callId || answer.kind === "refusal") return;
+    if (spare.offers.some((offer) => offer.node === node)) return;
+    this.#spare = { ...spare, offers: [...spare.offers, answer.offer] };
   }
 
   /** A node took its award: it is trusted again. */
@@ -133,6 +138,7 @@ export class CallDesk {
     this.#round = undefined;
     this.#lastClosedAt = turn.now;
     const taken = this.#award(turn, missing, {
+      callId: round.id,
       templateHash: round.templateHash,
       offers: round.offers,
       until: turn.now + this.#options.offerFreshMs,

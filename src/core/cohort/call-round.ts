@@ -3,6 +3,9 @@ import type { NodeId } from "../../model/ids.ts";
 import type { CallAnswer, Offer, PlacementRequest, Refusal } from "../../model/placement.ts";
 import type { Instant } from "../machine.ts";
 
+/** Answers waited for beyond the count: with fewer, the nearest nodes would get everything. */
+const choiceMin = 2;
+
 export class CallRound {
   readonly id: number;
   readonly request: PlacementRequest;
@@ -59,7 +62,7 @@ export class CallRound {
     for (const offer of this.#offers.values()) slots += offer.slots;
     const { count } = this.request;
     const hasEnough = slots >= count;
-    if (hasEnough && answered >= Math.min(count + 1, this.#asked.size)) return "close";
+    if (hasEnough && answered >= Math.min(count + choiceMin, this.#asked.size)) return "close";
     if (answered < this.#asked.size && now < this.#closesAt) return "wait";
     return hasEnough || this.#rest.length === 0 ? "close" : "widen";
   }
