@@ -11,7 +11,8 @@ export interface TranscriptFile {
 
 /** The scenarios in a folder of etcd-io/raft's test data, by name; MUSTER_ETCD_RAFT names another copy. */
 export async function readEtcdFolder(folder: string): Promise<TranscriptFile[]> {
-  const root = process.env["MUSTER_ETCD_RAFT"] ?? packaged;
+  // The further scenarios are this repository's own selection: other copies do not have them.
+  const root = folder === "more" ? packaged : (process.env["MUSTER_ETCD_RAFT"] ?? packaged);
   const names = (await readdir(join(root, folder))).filter((name) => name.endsWith(".txt")).sort();
   const read = async (name: string): Promise<TranscriptFile> => {
     const text = await Bun.file(join(root, folder, name)).text();

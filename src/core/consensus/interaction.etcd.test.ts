@@ -32,9 +32,10 @@ function messagesIn(lines: readonly string[]): string[] {
 }
 
 const files = await readEtcdFolder("interaction");
+const more = await readEtcdFolder("more");
 
 describe("interaction scenarios of etcd-io/raft", () => {
-  for (const file of files) {
+  for (const file of [...files, ...more]) {
     test(file.name, () => {
       const replay = new Replay();
       let states = 0;
@@ -56,10 +57,11 @@ describe("interaction scenarios of etcd-io/raft", () => {
     });
   }
 
-  test("all twelve files are there", () => {
+  test("all files are there", () => {
     const names = new Set(files.map((file) => file.name.replace(".txt", "")));
     expect([...mustPass].filter((name) => !names.has(name))).toEqual([]);
     expect(files.length).toBe(12);
     expect(files.reduce((sum, file) => sum + file.cases.length, 0)).toBe(246);
+    expect(more.length).toBe(9);
   });
 });

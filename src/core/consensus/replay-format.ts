@@ -39,6 +39,9 @@ const changeLetters: Readonly<Record<MemberChange["kind"], string>> = {
   update: "u",
 };
 
+/** The context of a change that was proposed in etcd's older form; its type has its own name there. */
+export const firstVersionMark = new Uint8Array(0);
+
 export function messageName(message: Message): string {
   return messageNames[message.kind];
 }
@@ -57,9 +60,9 @@ export function describeProgress(progress: Readonly<Progress>): string {
 export function describeEntry(entry: Entry): string {
   const place = `${entry.term}/${entry.index}`;
   if (entry.kind === "normal") return `${place} EntryNormal ${JSON.stringify(decodeAscii(entry.data))}`;
-  const { transition, changes } = entry.change;
+  const { changes, context } = entry.change;
   const steps = changes.map((change) => `${changeLetters[change.kind]}${change.member}`).join(" ");
-  const type = transition === "auto" && changes.length === 1 ? "EntryConfChange" : "EntryConfChangeV2";
+  const type = context === firstVersionMark ? "EntryConfChange" : "EntryConfChangeV2";
   return steps === "" ? `${place} ${type}` : `${place} ${type} ${steps}`;
 }
 

@@ -1,7 +1,7 @@
 import { assert, defined } from "../../model/assert.ts";
 import { createRng } from "../rng.ts";
 import type { ConfChange, MemberChange } from "./confchange/conf-change.ts";
-import { emptyConfState, type MemberId, type Snapshot } from "./entry.ts";
+import { type ConfState, emptyConfState, emptyProposal, type MemberId, type Snapshot } from "./entry.ts";
 import type { Message } from "./message.ts";
 import { type Ready, RawNode } from "./raw-node.ts";
 import type { RaftOptions } from "./raft-state.ts";
@@ -12,6 +12,7 @@ import {
   describeProgress,
   describeSnapshot,
   encodeAscii,
+  firstVersionMark,
   messageName,
   roleNames,
 } from "./replay-format.ts";
@@ -43,7 +44,8 @@ export class Replay {
     this.#output = [];
     if (one.command === "log-level") this.#isQuiet = one.args[0]?.key === "none";
     else this.#dispatch(one);
-    return this.#isQuiet || this.#output.length === 0 ? ["ok"] : this.#output;
+    const isQuiet = this.#isQuiet || argValues(one, "log-level")[0] === "none";
+    return isQuiet || this.#output.length === 0 ? ["ok"] : this.#output;
   }
 
   #dispatch(one: TranscriptCase): void {
@@ -64,7 +66,7 @@ export class Replay {
         );
         return;
       case "propose-conf-change":
-        this.#report(subject().raw.propose({ kind: "conf-change", change: parseConfChange(one) }));
+        this.#proposeConfChange(subject(), parseConfChange(one));
         return;
       case "process-ready":
         nodes.forEach((node) => this.#print(this.#processReady(node), nodes.length > 1 ? node : undefined));
@@ -111,6 +113,13 @@ export class Replay {
       default:
         throw new Error(`line ${one.line}: unknown directive ${one.command}`);
     }
+  }
+
+  /** etcd appends an empty entry in place of a change that does not fit. */
+  #proposeConfChange(node: ReplayNode, change: ConfChange): void {
+    const refusal = node.raw.propose({ kind: "conf-change", change });
+    const isReplaced = refusal?.startsWith("change-") === true;
+    this.#report(isReplaced ? node.raw.propose(emptyProposal) : refusal);
   }
 
   #addNodes(one: TranscriptCase): void {
@@ -198,8 +207,10 @@ export class Replay {
     return chosen.flatMap((message) => {
       const [first = "", ...rest] = describeMessage(message);
       if (isDropped) return [`dropped: ${first}`, ...rest];
-      this.#node(to).raw.step(message);
-      return [first, ...rest];
+      const node = this.#node(to);
+      const isStranger = message.kind.endsWith("-response") && !isMember(node.raw.confState, message.from);
+      node.raw.step(message);
+      return isStranger ? [first, ...rest, "raft: cannot step as peer not found"] : [first, ...rest];
     });
   }
 
@@ -251,6 +262,10 @@ export class Replay {
   }
 }
 
+function isMember(conf: ConfState, id: MemberId): boolean {
+  return [conf.voters, conf.votersOutgoing, conf.learners].some((members) => members.includes(id));
+}
+
 function describeReady(ready: Ready): string[] {
   const lines: string[] = [];
   if (ready.softState !== undefined) {
@@ -286,5 +301,6 @@ function parseConfChange(one: TranscriptCase): ConfChange {
   });
   const asked = argValues(one, "transition")[0] ?? "auto";
   assert(asked === "auto" || asked === "implicit" || asked === "explicit", "a known transition");
-  return { transition: asked, changes, context: new Uint8Array(0) };
+  const isFirstVersion = argValues(one, "v1")[0] === "true";
+  return { transition: asked, changes, context: isFirstVersion ? firstVersionMark : new Uint8Array(0) };
 }

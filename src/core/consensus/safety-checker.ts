@@ -1,5 +1,5 @@
 import { assert } from "../../model/assert.ts";
-import type { StoredState } from "./entry-log.ts";
+import type { PersistEffect } from "./effect.ts";
 import type { Entry, MemberId } from "./entry.ts";
 import { decodeAscii } from "./replay-format.ts";
 import type { RaftStatus } from "./raw-node.ts";
@@ -38,7 +38,7 @@ export class SafetyChecker {
   }
 
   /** Log matching: an index and a term name one entry, with one predecessor. */
-  observeStored(member: MemberId, stored: StoredState): void {
+  observeStored(member: MemberId, stored: PersistEffect): void {
     const term = this.#terms.get(member) ?? 0;
     assert(stored.hardState.term >= term, `C6: the term of ${member} falls`);
     this.#terms.set(member, stored.hardState.term);

@@ -21,10 +21,19 @@ interface Member {
   queue: ConsensusEffect[];
   /** The state machine: the payload of every applied entry, by index. */
   applied: Map<number, string>;
+  lastApplied: number;
 }
 
 const ids = ["a", "b", "c", "d", "e"];
 const stepMs = 20;
+/** Small limits and short timeouts: elections, snapshots and full windows are frequent. */
+const groupOptions = {
+  ...defaultConsensusOptions,
+  tickMs: 30,
+  tailEntries: 3,
+  appendBytesMax: 100,
+  inflightMessagesMax: 4,
+};
 
 /**
  * Five members that may be part of one group, in virtual time, with everything that may go wrong: lost,
@@ -40,15 +49,30 @@ export class SimulatedGroup {
   #proposals = 0;
   #cutOff = new Set<MemberId>();
   #isFaulty = true;
+  /** Membership changes and crashes per thousand faults; groups without changes stay large. */
+  readonly #changeRate: number;
+  readonly #crashRate: number;
+  /** A disk finishes a write in one of so many steps. */
+  readonly #diskSteps: number;
   trace = 0;
   readonly counts = { committed: 0, terms: 0, crashes: 0, snapshots: 0, confChanges: 0 };
 
   constructor(rng: Rng) {
     this.#rng = rng;
+    this.#changeRate = [0, 3, 30][rng.int(3)] ?? 0;
+    this.#crashRate = [8, 40][rng.int(2)] ?? 0;
+    this.#diskSteps = [2, 20][rng.int(2)] ?? 1;
     const founders = ids.slice(0, rng.int(2) === 0 ? 3 : 5);
     for (const id of ids) {
       const stored = founders.includes(id) ? bootstrapState(founders, encode([])) : joiningState();
-      const member: Member = { id, machine: undefined, stored, queue: [], applied: new Map() };
+      const member: Member = {
+        id,
+        machine: undefined,
+        stored,
+        queue: [],
+        applied: new Map(),
+        lastApplied: 0,
+      };
       this.#members.set(id, member);
       this.#start(member);
     }
@@ -117,6 +141,7 @@ export class SimulatedGroup {
   #start(member: Member): void {
     const { snapshot } = member.stored;
     member.applied = decode(snapshot?.data);
+    member.lastApplied = snapshot?.index ?? 0;
     member.stored = { ...member.stored, applied: snapshot?.index ?? 0 };
     const options = {
       ...defaultConsensusOptions,
@@ -137,23 +162,50 @@ export class SimulatedGroup {
   #injectFault(): void {
     const member = defined(this.#pick([...this.#members.values()]), "a member");
     const { machine } = member;
+    const leader = this.#leader();
+    if (leader !== undefined && this.#rng.int(12) === 0) this.#propose(leader);
     const dice = this.#rng.int(1000);
     if (machine === undefined) {
-      if (dice < 60) this.#start(member);
+      if (dice < 60 + 4 * this.#crashRate) this.#start(member);
       return;
     }
-    if (dice < 8) this.#crash(member);
-    else if (dice < 16)
-      this.#cutOff = new Set(this.#rng.int(2) === 0 ? [] : [member.id, this.#pick(ids) ?? ""]);
-    else if (dice < 120) this.#propose(member);
-    else if (dice < 150) this.#step(member, { kind: "propose-conf-change", change: this.#drawChange() });
-    else if (dice < 165) this.#step(member, { kind: "campaign", leaderDead: this.#rng.int(2) === 0 });
-    else if (dice < 175) this.#step(member, { kind: "leader-suspected" });
-    else if (dice < 185) this.#step(member, { kind: "transfer-leadership", to: this.#pick(ids) ?? "" });
-    else if (dice < 205)
-      this.#step(member, { kind: "read-index", context: `${this.#checker.committedIndex}` });
-    else if (dice < 225) this.#takeSnapshot(member);
-    else if (dice < 230) this.#step(member, { kind: "unreachable", peer: this.#pick(ids) ?? "" });
+    const faults: readonly (readonly [number, () => void])[] = [
+      [this.#crashRate, () => this.#crash(member)],
+      [12, () => this.#redrawPartition(member)],
+      [100, () => this.#propose(member)],
+      [
+        this.#changeRate,
+        () => this.#step(member, { kind: "propose-conf-change", change: this.#drawChange() }),
+      ],
+      [15, () => this.#step(member, { kind: "campaign", leaderDead: this.#rng.int(2) === 0 })],
+      [10, () => this.#startRivalry()],
+      [10, () => this.#step(member, { kind: "leader-suspected" })],
+      [10, () => this.#step(member, { kind: "transfer-leadership", to: this.#pick(ids) ?? "" })],
+      [20, () => this.#step(member, { kind: "read-index", context: `${this.#checker.committedIndex}` })],
+      [20, () => this.#takeSnapshot(member)],
+      [5, () => this.#step(member, { kind: "unreachable", peer: this.#pick(ids) ?? "" })],
+    ];
+    let mark = 0;
+    for (const [rate, inject] of faults) {
+      mark += rate;
+      if (dice >= mark) continue;
+      inject();
+      return;
+    }
+  }
+
+  #redrawPartition(member: Member): void {
+    this.#cutOff = new Set(this.#rng.int(3) === 0 ? [] : [member.id, this.#pick(ids) ?? ""]);
+  }
+
+  /** Late copies of a leader's request make several members campaign at once, without a pre-vote. */
+  #startRivalry(): void {
+    for (const { id, machine } of this.#live()) {
+      const status = machine?.status();
+      if (status?.leader === undefined || status.leader === id || this.#rng.int(2) === 0) continue;
+      const message: Message = { kind: "timeout-now", from: status.leader, to: id, term: status.term };
+      this.#inTransit.push({ message, at: this.#now });
+    }
   }
 
   #drawChange(): ConfChange {
@@ -174,8 +226,8 @@ export class SimulatedGroup {
   }
 
   #takeSnapshot(member: Member): void {
-    const last = Math.max(0, ...member.applied.keys());
-    if (last === 0) return;
+    const last = lastApplied(member);
+    if (last === 1) return;
     this.#step(member, { kind: "snapshot-taken", index: last, data: encode([...member.applied]) });
     this.counts.snapshots++;
   }
@@ -190,7 +242,7 @@ export class SimulatedGroup {
     for (const member of this.#live()) {
       const deadline = member.machine?.deadline();
       if (deadline !== undefined && deadline <= this.#now) this.#step(member, { kind: "timeout" });
-      if (!this.#isFaulty || this.#rng.int(3) > 0) this.#flush(member);
+      if (!this.#isFaulty || this.#rng.int(this.#diskSteps) === 0) this.#flush(member);
     }
   }
 
@@ -209,7 +261,7 @@ export class SimulatedGroup {
     if (head?.kind !== "persist") return;
     member.queue.shift();
     member.stored = storedAfter(member.stored, head);
-    this.#checker.observeStored(member.id, member.stored);
+    this.#checker.observeStored(member.id, head);
     while (member.queue.length > 0 && member.queue[0]?.kind !== "persist") this.#carryOut(member);
     this.#step(member, { kind: "persisted", upTo: head.sequence });
   }
@@ -222,6 +274,7 @@ export class SimulatedGroup {
         return;
       case "restore":
         member.applied = decode(effect.snapshot.data);
+        member.lastApplied = effect.snapshot.index;
         this.#answerSnapshot(member.id, true);
         return;
       case "apply":
@@ -232,7 +285,7 @@ export class SimulatedGroup {
         return;
       case "read-ready":
         this.#checker.checkRead(Number(effect.context), effect.index);
-        assert(Math.max(0, ...member.applied.keys(), 1) >= effect.index, "a read sees what it must");
+        assert(lastApplied(member) >= effect.index, "a read sees what it must");
         return;
       case "event":
         assert(effect.event.kind !== "bad-message", `peers are correct: ${JSON.stringify(effect.event)}`);
@@ -244,11 +297,12 @@ export class SimulatedGroup {
   }
 
   #apply(member: Member, entry: Entry): void {
-    const last = Math.max(1, ...member.applied.keys());
+    const last = lastApplied(member);
     assert(entry.index === last + 1, `entries are applied in order: ${entry.index} after ${last}`);
     this.#checker.observeApplied(entry);
     const text = entry.kind === "normal" ? decodeAscii(entry.data) : JSON.stringify(entry.change.changes);
     member.applied.set(entry.index, text);
+    member.lastApplied = entry.index;
     this.#mix(entry.index * 7 + entry.term);
   }
 
@@ -281,6 +335,11 @@ export class SimulatedGroup {
   #mix(value: number): void {
     this.trace = (Math.imul(this.trace ^ value, 0x01000193) + 1) >>> 0;
   }
+}
+
+/** Entries are applied in order, and founding stands at index 1. */
+function lastApplied(member: Member): number {
+  return Math.max(1, member.lastApplied);
 }
 
 function encode(applied: readonly (readonly [number, string])[]): Uint8Array {
