@@ -110,6 +110,21 @@ describe("exit codes and failures", () => {
     expect(errors).toContain("1 of 3 replicas run; memory: 1 node has too little");
   });
 
+  test("130 when the caller stops waiting", async () => {
+    node.running = 0;
+    const interrupt = new AbortController();
+    interrupt.abort();
+    const run = await muster(["run", "nginx", "--wait"], {
+      interrupted: interrupt.signal,
+    });
+    expect(run.code).toBe(130);
+    expect(run.errors).toContain("what was asked for stays asked for");
+    const exec = muster(["exec", "-i", "nginx", "--", "cat"], {
+      interrupted: interrupt.signal,
+    });
+    expect((await exec).code).toBe(130);
+  });
+
   test("help and version are answers", async () => {
     const help = await muster(["--help"]);
     expect(help.code).toBe(0);

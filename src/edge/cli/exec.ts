@@ -1,7 +1,7 @@
 import type { ExecSession } from "../../ports/container-runtime.ts";
 import { parseEnvLine } from "../manifest/fields.ts";
 import type { CliContext, ConsoleTerminal } from "./console.ts";
-import { usageFailure } from "./failure.ts";
+import { exitCodes, usageFailure } from "./failure.ts";
 import { flags } from "./flags.ts";
 import { connect, type Program } from "./root.ts";
 import { replicaTarget } from "./target.ts";
@@ -44,6 +44,7 @@ async function attend(
   const undo: (() => void)[] = [];
   const interrupt = (): void => session.kill();
   console.interrupted.addEventListener("abort", interrupt, { once: true });
+  if (console.interrupted.aborted) interrupt();
   undo.push(() => console.interrupted.removeEventListener("abort", interrupt));
   if (terminal !== undefined) {
     if (interactive) undo.push(terminal.raw());
@@ -61,6 +62,9 @@ async function attend(
     for await (const { stream, data } of session.output)
       await (stream === "stdout" ? console.write(data) : console.complain(data));
     return await session.exitCode;
+  } catch (error) {
+    if (console.interrupted.aborted) return exitCodes.interrupted;
+    throw error;
   } finally {
     for (const step of undo.toReversed()) step();
   }

@@ -9,13 +9,15 @@ export const exitCodes = {
   usage: 2,
   unreachable: 3,
   timeout: 4,
+  /** 128 + SIGINT: what was waited for had not come when the caller gave up. */
+  interrupted: 130,
   /** Nobody reads the output any more: 128 + SIGPIPE, as other programs end then. */
   brokenPipe: 141,
 } as const;
 
-/** A problem as commands report it: the agent's codes, and two of the command line's own. */
+/** A problem as commands report it: the agent's codes, and three of the command line's own. */
 export type ReportedProblem = Omit<Problem, "code"> & {
-  readonly code: Problem["code"] | "usage" | "timeout";
+  readonly code: Problem["code"] | "usage" | "timeout" | "interrupted";
 };
 
 /** A failure of the command line itself rather than of the agent. */
@@ -39,7 +41,10 @@ export function reportOf(error: unknown): { readonly problem: ReportedProblem; r
     const { code } = error.problem;
     return {
       problem: error.problem,
-      exitCode: code === "usage" || code === "timeout" ? exitCodes[code] : exitCodes.refused,
+      exitCode:
+        code === "usage" || code === "timeout" || code === "interrupted"
+          ? exitCodes[code]
+          : exitCodes.refused,
     };
   }
   return {

@@ -5,12 +5,13 @@ export function processConsole(): Console {
   const out = Bun.stdout.writer();
   const errors = Bun.stderr.writer();
   const interruption = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM"] as const)
-    process.on(signal, () => {
-      // Whoever asks twice does not want to wait for the goodbye.
-      if (interruption.signal.aborted) process.kill(process.pid, "SIGKILL");
-      interruption.abort();
-    });
+  const signals = ["SIGINT", "SIGTERM"] as const;
+  const interrupt = (): void => {
+    // Whoever asks twice does not want to wait for the goodbye: the second one takes its usual course.
+    for (const signal of signals) process.off(signal, interrupt);
+    interruption.abort();
+  };
+  for (const signal of signals) process.on(signal, interrupt);
   return {
     async write(data) {
       out.write(data);
@@ -30,7 +31,11 @@ export function processConsole(): Console {
 
 function processTerminal(): ConsoleTerminal {
   return {
-    size: () => ({ columns: process.stdout.columns, rows: process.stdout.rows }),
+    // A terminal that nobody has told its size says 0.
+    size: () => ({
+      columns: process.stdout.columns || 80,
+      rows: process.stdout.rows || 24,
+    }),
     raw() {
       process.stdin.setRawMode(true);
       return () => process.stdin.setRawMode(false);

@@ -67,11 +67,18 @@ async function poll<T>(
       if (!(error instanceof ProblemError) || !passing.has(error.problem.code)) throw error;
       state = error.problem.message;
     }
-    if (options.signal.aborted || performance.now() + pauseMs > giveUpAt)
+    const next = `what was asked for stays asked for; muster events ${key.name} -n ${key.namespace} shows what happens`;
+    if (options.signal.aborted)
+      throw new CommandFailure({
+        code: "interrupted",
+        message: `no longer waiting for ${key.namespace}/${key.name}: ${state}`,
+        next,
+      });
+    if (performance.now() + pauseMs > giveUpAt)
       throw new CommandFailure({
         code: "timeout",
         message: `${key.namespace}/${key.name} is not there yet after ${formatAge(options.timeoutMs)}: ${state}`,
-        next: `what was asked for stays asked for; muster events ${key.name} -n ${key.namespace} shows what happens`,
+        next,
       });
     await Bun.sleep(pauseMs);
     pauseMs = Math.min(pauseMsMax, pauseMs * 1.5);
