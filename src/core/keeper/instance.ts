@@ -63,6 +63,8 @@ export interface Instance {
   startingReportAt: Instant | undefined;
   /** What the newest report said, to tell when there is news. */
   reported: string;
+  /** The entry as it was found to hold no news. */
+  reportedEntry: BookEntry | undefined;
   ackedSeq: number;
   resendAt: Instant | undefined;
   resendDelayMs: number;
@@ -91,6 +93,7 @@ export function createInstance(entry: BookEntry): Instance {
     touched: 0,
     startingReportAt: undefined,
     reported: contentOf(entry),
+    reportedEntry: undefined,
     ackedSeq: -1,
     resendAt: undefined,
     resendDelayMs: 0,

@@ -40,6 +40,8 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
   #serial = 0;
   /** The observation under way. */
   #observation: number | undefined;
+  /** The last one that was answered. */
+  #lastObservation: number | undefined;
   #observeAt: Instant | undefined;
   #deadline: Instant | undefined;
 
@@ -185,6 +187,7 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
   #observed(input: Input<"observed">, now: Instant): void {
     if (input.observation !== this.#observation) return;
     this.#observation = undefined;
+    this.#lastObservation = input.observation;
     this.#observeAt = now + this.#options.observeIntervalMs;
     const { instances } = this.#book;
     const skips = (instance: Instance): boolean =>
@@ -297,7 +300,8 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
 
   #observe(now: Instant): void {
     if (this.#observation !== undefined) return;
-    if (this.#book.instances.size === 0) {
+    // An empty book is looked at once more: a step of an agent that died may take effect late.
+    if (this.#book.instances.size === 0 && this.#lastObservation === this.#serial) {
       this.#observeAt = undefined;
       return;
     }

@@ -55,8 +55,11 @@ export function resend(instance: Instance, now: Instant): void {
 export function noteNews(instance: Instance, now: Instant, wallMs: number, options: KeeperOptions): void {
   const phase = phaseOf(instance);
   if (phase !== instance.entry.phase) amend(instance, { phase, sinceMs: wallMs });
+  // Most passes change nothing, and entries are replaced when they change.
+  if (instance.entry === instance.reportedEntry) return;
   const content = contentOf(instance.entry);
   if (content === instance.reported) {
+    instance.reportedEntry = instance.entry;
     instance.startingReportAt = undefined;
     return;
   }
@@ -68,6 +71,7 @@ export function noteNews(instance: Instance, now: Instant, wallMs: number, optio
   instance.startingReportAt = undefined;
   instance.reported = content;
   amend(instance, { seq: instance.entry.seq + 1 });
+  instance.reportedEntry = instance.entry;
   instance.isDirty = true;
   instance.resendAt = now;
   instance.resendDelayMs = 0;

@@ -359,7 +359,8 @@ export class SimulatedNode {
       const view = this.#agent?.machine.get(terms.id);
       if (!isAdmitted && view === undefined) continue;
       assert(view !== undefined, `K1: ${terms.id} was acknowledged and is lost`);
-      const { phase } = view.report;
+      const { phase, seq } = view.report;
+      assert(report === undefined || report.seq === seq, `K7: the steward has not heard how ${terms.id} is`);
       if (phase === "completed") {
         assert(terms.template.restart !== "always", `K9: ${terms.id} always runs`);
         continue;
