@@ -24,6 +24,7 @@ export interface Image {
   /** Absolute directories of the unpacked layers, lowest first. */
   readonly layers: readonly string[];
   readonly config: ImageConfig;
+  /** As a registry holds it: configuration and compressed layers. */
   readonly sizeBytes: number;
 }
 
@@ -88,11 +89,7 @@ export type ImageErrorInfo =
 export class ImageError extends Error {
   override readonly name = "ImageError";
   readonly info: ImageErrorInfo;
-  constructor(
-    message: string,
-    info: ImageErrorInfo,
-    options?: { cause?: unknown },
-  ) {
+  constructor(message: string, info: ImageErrorInfo, options?: { cause?: unknown }) {
     super(message, options);
     this.info = info;
   }

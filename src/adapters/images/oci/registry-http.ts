@@ -252,6 +252,12 @@ function asTransient(error: unknown, url: string): unknown {
   if (code === undefined || /^E(NOSPC|DQUOT|ROFS|IO|ACCES|NOENT)$/.test(code)) return error;
   const { host, protocol } = new URL(url);
   if (code === "EPROTO" && protocol === "https:") return plainHttpError(host);
+  if (/CERT|SIGNATURE|ERR_TLS/.test(code))
+    return new ImageError(`the certificate of ${host} is not to be trusted: ${code}`, {
+      code: "registry-unreachable",
+      registry: host,
+      detail: code,
+    });
   return new TransientFailure(`${host}: ${describeFetchCode(code)}`);
 }
 
