@@ -159,7 +159,7 @@ export class FakeNodeApi implements NodeApi {
   ): Promise<Outcome<AsyncIterable<HistoryEvent>, Problem>> {
     const held = this.#find(key);
     if (!held.ok) return held;
-    const events = held.value.events.filter((event) => event.index > options.sinceIndex);
+    const events = held.value.events.filter((event) => event.index >= options.sinceIndex);
     return ok(this.#stream(events, options.follow, options.signal));
   }
 

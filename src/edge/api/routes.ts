@@ -148,7 +148,7 @@ function streamRoutes(api: NodeApi, answer: Answer) {
           }),
         );
         // One entry may hold several events: whoever resumes at the id sees the last entry again, whole.
-        return eventsResponse(events, abort, (event) => `${Math.max(0, event.index - 1)}`);
+        return eventsResponse(events, abort, (event) => `${event.index}`);
       }),
     },
     "/v1/deployments/:namespace/:name/logs": {

@@ -10,7 +10,7 @@ export function registerEvents(program: Program, context: CliContext): void {
     .command("events")
     .argument("<name>", "NAME or NAMESPACE/NAME")
     .option("-f, --follow", "go on with what happens next")
-    .option("--since <index>", "only what came after this log index", flag(parseCount), 0)
+    .option("--since <index>", "only what came from this log index on", flag(parseCount), 0)
     .action(async (name, options, command) => {
       const flags = command.optsWithGlobals();
       const events = connect(flags, context).events(deploymentTarget(name, flags.namespace), {

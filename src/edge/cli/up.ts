@@ -65,7 +65,7 @@ export function registerUp(program: Program, context: CliContext): void {
     .option(
       "--plain-http-registry <host:port>",
       "registry that is spoken to without TLS; may be repeated",
-      (registry: string, previous: readonly string[]): readonly string[] => [...previous, registry],
+      flags(parseRegistry),
       [],
     )
     .option(
