@@ -4,7 +4,7 @@ import type { NodeId } from "../../model/ids.ts";
 import type { InstancePhase, InstanceReport } from "../../model/promise.ts";
 import { unreachable } from "../../model/assert.ts";
 import type { StewardChange } from "./commands.ts";
-import { note, type Draft } from "./draft.ts";
+import { emptySlots, note, type Draft } from "./draft.ts";
 import { isOccupying, isServing, type PromiseRecord } from "./state.ts";
 
 type Change<Kind extends StewardChange["kind"]> = Extract<StewardChange, { readonly kind: Kind }>;
@@ -31,6 +31,7 @@ export function applyAward(draft: Draft, change: Change<"award">): void {
     draft.promises.set(promise.id, promise);
     note(draft, { kind: "awarded", cause: change.reason }, promise);
   }
+  draft.emptyAtUpdate = Math.min(draft.emptyAtUpdate, emptySlots(draft));
 }
 
 export function applyAnswer(draft: Draft, change: Change<"answer">): void {

@@ -3,7 +3,7 @@ import { ok, refused } from "../../model/outcome.ts";
 import type { Problem } from "../../model/problem.ts";
 import { deploymentName, replicasMax, type DeploymentSpec } from "../../model/spec.ts";
 import type { UserChange } from "./commands.ts";
-import { note, type Draft } from "./draft.ts";
+import { emptySlots, note, type Draft } from "./draft.ts";
 import { isServing, type RequestAnswer } from "./state.ts";
 
 /** Applies the change once: a request id that was answered is not applied again. */
@@ -57,6 +57,7 @@ function applySpec(draft: Draft, spec: DeploymentSpec, templateHash: string): Re
   draft.spec = spec;
   draft.templateHash = templateHash;
   draft.specVersion += 1;
+  if (!isSameTemplate) draft.emptyAtUpdate = emptySlots(draft);
   const replicas = spec.replicas === before ? `${before} replicas` : `${before} -> ${spec.replicas} replicas`;
   note(
     draft,

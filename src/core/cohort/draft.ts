@@ -12,6 +12,9 @@ import {
   type RequestAnswer,
 } from "./state.ts";
 
+/** Characters of a cause: what holders report is bounded in the log as well. */
+const causeMax = 1_000;
+
 export interface Draft {
   readonly base: CohortState;
   readonly index: number;
@@ -26,6 +29,7 @@ export interface Draft {
   steward: NodeId | undefined;
   stewardTerm: number;
   nextOrdinal: number;
+  emptyAtUpdate: number;
   unplaced: CohortState["unplaced"];
   readonly promises: Map<PromiseId, PromiseRecord>;
   readonly requests: Map<string, RequestAnswer>;
@@ -51,6 +55,7 @@ export function openDraft(
     steward: base.steward,
     stewardTerm: base.stewardTerm,
     nextOrdinal: base.nextOrdinal,
+    emptyAtUpdate: base.emptyAtUpdate,
     unplaced: base.unplaced,
     promises: new Map(base.promises),
     requests: new Map(base.requests),
@@ -78,7 +83,7 @@ export function note(
     actor: draft.actor,
     ...(node === undefined ? {} : { node }),
     ...(about === undefined ? {} : { replica: about.replica, promise: about.id }),
-    cause: line.cause,
+    cause: line.cause.slice(0, causeMax),
   });
 }
 
@@ -105,6 +110,7 @@ export function closeDraft(draft: Draft): CohortState {
     steward: draft.steward,
     stewardTerm: draft.stewardTerm,
     nextOrdinal: draft.nextOrdinal,
+    emptyAtUpdate: draft.emptyAtUpdate,
     promises: draft.promises,
     templates: neededTemplates(draft),
     requests: draft.requests,
@@ -112,6 +118,14 @@ export function closeDraft(draft: Draft): CohortState {
     history: history.length === 0 ? base.history : [...base.history, ...history].slice(-historyMax),
     historyCount: base.historyCount + history.length,
   };
+}
+
+/** How many of the wanted slots no promise occupies. */
+export function emptySlots(draft: Draft): number {
+  const occupied = new Set<number>();
+  for (const promise of draft.promises.values())
+    if (isOccupying(promise) && promise.replica < draft.spec.replicas) occupied.add(promise.replica);
+  return draft.spec.replicas - occupied.size;
 }
 
 function hasOccupied(draft: Draft): boolean {

@@ -139,6 +139,19 @@ describe("H8: an update takes one slot at a time", () => {
     expect(wantedOf(stateOf(2, [[0, "old", "running"], ...shapes])).released).toEqual([]);
   });
 
+  test("it does not wait for slots that had no place when it began", () => {
+    const state = {
+      ...stateOf(3, [
+        [0, "old", "running"],
+        [1, "old", "running"],
+      ]),
+      emptyAtUpdate: 1,
+    };
+    expect(wantedOf(state)).toEqual({ ...nothing, released: ["p0old"], missing: [2] });
+    const next = { ...stateOf(3, [[1, "old", "running"]]), emptyAtUpdate: 1 };
+    expect(wantedOf(next).released).toEqual([]);
+  });
+
   test("a newer declaration replaces what does not come up before anything that runs", () => {
     const state = stateOf(2, [
       [0, "old", "running"],

@@ -64,7 +64,7 @@ function nextOutdated(
   if (state.status !== "active") return undefined;
   let idle: PromiseRecord | undefined;
   let available: PromiseRecord | undefined;
-  let isWaiting = missingCount > 0;
+  let isWaiting = missingCount > state.emptyAtUpdate;
   for (const [slot, promise] of bySlot) {
     if (slot >= state.spec.replicas) continue;
     const isOutdated = isServing(promise) && promise.templateHash !== state.templateHash;

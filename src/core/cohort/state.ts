@@ -67,6 +67,11 @@ export interface CohortState {
   readonly steward: NodeId | undefined;
   readonly stewardTerm: number;
   readonly nextOrdinal: number;
+  /**
+   * Slots that were empty when the template last changed and still are. An update goes on in spite of
+   * so many empty ones: it must not wait for a place that there never was.
+   */
+  readonly emptyAtUpdate: number;
   /** By id, in the order they were awarded. */
   readonly promises: ReadonlyMap<PromiseId, PromiseRecord>;
   /** By hash: those of occupied slots and the wanted one. */

@@ -12,6 +12,8 @@ export interface Explanation {
 
 /** Distinct details named for one reason before the rest is only counted. */
 const detailsMax = 3;
+/** Characters of one line. */
+const lineMax = 500;
 
 export function explain(refusals: readonly Refusal[], request: PlacementRequest): Explanation {
   if (refusals.length === 0) return { key: "none", lines: ["no node could be asked"] };
@@ -26,9 +28,11 @@ export function explain(refusals: readonly Refusal[], request: PlacementRequest)
   );
   return {
     key: ordered.map(([reason, group]) => `${reason}:${group.length}`).join(","),
-    lines: ordered.map(
-      ([, group]) =>
-        `${group.length === 1 ? "1 node" : `${group.length} nodes`}: ${detailOf(group, request)}`,
+    lines: ordered.map(([, group]) =>
+      `${group.length === 1 ? "1 node" : `${group.length} nodes`}: ${detailOf(group, request)}`.slice(
+        0,
+        lineMax,
+      ),
     ),
   };
 }
