@@ -51,8 +51,14 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
   }
 
   step(input: KeeperInput, now: Instant): readonly KeeperEffect[] {
-    assert(this.#isStarted !== (input.kind === "start"), "the keeper is started first, and once");
     this.#effects = new Effects();
+    if (!this.#isStarted && input.kind === "timeout") return [];
+    if (!this.#isStarted && input.kind === "container-ended") {
+      // The watch begins before the list that `start` brings, which may be older than this end.
+      this.#early.push(input.status);
+      return [];
+    }
+    assert(this.#isStarted !== (input.kind === "start"), "the keeper is started first, and once");
     this.#apply(input, now);
     this.#advance(now);
     return this.#effects.inOrder();
