@@ -1,5 +1,4 @@
 /** The file of a unix socket: whether somebody answers behind it, and clearing one that was left behind. */
-import { connect } from "node:net";
 import { lstat, unlink } from "node:fs/promises";
 import { ProblemError } from "../../model/problem.ts";
 
@@ -16,15 +15,14 @@ export function checkSocketPath(path: string): void {
 }
 
 /** True when a process listens at `path`, even one too busy to accept. */
-export function isAnswering(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ path });
-    socket.once("connect", () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once("error", (error) => resolve(codeOf(error) !== "ECONNREFUSED" && codeOf(error) !== "ENOENT"));
-  });
+export async function isAnswering(path: string): Promise<boolean> {
+  try {
+    const socket = await Bun.connect({ unix: path, socket: { data() {} } });
+    socket.end();
+    return true;
+  } catch (error) {
+    return !["ECONNREFUSED", "ENOENT", "ENOTDIR"].includes(String(codeOf(error)));
+  }
 }
 
 /** Removes what a killed process left at `path`; throws `conflict` when one still answers there. */

@@ -34,7 +34,11 @@ export function registerApply(program: Program, context: CliContext): void {
           writes.push({ key: spec, answer: await client.declare(spec, { createOnly: false }) });
         } catch (error) {
           // What was applied before stays applied: say so before the failure is told.
-          if (writes.length > 0) await showWrites(context, client, writes, { timeout: 0 });
+          if (writes.length > 0)
+            await showWrites(context, client, writes, {
+              ...(flags.json === true ? { json: true } : {}),
+              timeout: 0,
+            });
           throw error;
         }
       }
