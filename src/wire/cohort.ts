@@ -149,7 +149,7 @@ export const cohortStateSchema = v.object({
   steward: v.nullable(idSchema),
   stewardTerm: countSchema,
   nextOrdinal: countSchema,
-  emptyAtUpdate: countSchema,
+  emptyOtherwise: countSchema,
   promises: v.array(promiseRecordSchema),
   templates: v.array(v.tuple([hashSchema, templateSchema])),
   requests: v.array(v.tuple([requestIdSchema, requestAnswerSchema])),

@@ -31,7 +31,7 @@ export function applyAward(draft: Draft, change: Change<"award">): void {
     draft.promises.set(promise.id, promise);
     note(draft, { kind: "awarded", cause: change.reason }, promise);
   }
-  draft.emptyAtUpdate = Math.min(draft.emptyAtUpdate, emptySlots(draft));
+  draft.emptyOtherwise = Math.min(draft.emptyOtherwise, emptySlots(draft));
 }
 
 export function applyAnswer(draft: Draft, change: Change<"answer">): void {
@@ -62,6 +62,7 @@ function applyReport(draft: Draft, node: NodeId, report: InstanceReport): void {
     draft.promises.delete(promise.id);
     const cause = report.message ?? "nothing of it is left on the node";
     const kind = promise.stage === "promised" ? "broken" : "released";
+    if (kind === "broken" && promise.replica < draft.spec.replicas) draft.emptyOtherwise += 1;
     note(draft, { kind, cause }, promise);
     return;
   }
@@ -110,6 +111,7 @@ export function applyBreak(draft: Draft, change: Change<"break">): void {
   for (const id of change.promises) {
     const promise = draft.promises.get(id);
     if (promise === undefined || promise.stage === "broken") continue;
+    if (promise.replica < draft.spec.replicas) draft.emptyOtherwise += 1;
     // Moved to the end: the oldest broken ones are dropped first.
     draft.promises.delete(id);
     draft.promises.set(id, {

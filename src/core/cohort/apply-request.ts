@@ -57,7 +57,9 @@ function applySpec(draft: Draft, spec: DeploymentSpec, templateHash: string): Re
   draft.spec = spec;
   draft.templateHash = templateHash;
   draft.specVersion += 1;
-  if (!isSameTemplate) draft.emptyAtUpdate = emptySlots(draft);
+  const empty = emptySlots(draft);
+  const more = Math.max(0, spec.replicas - before);
+  draft.emptyOtherwise = isSameTemplate ? Math.min(empty, draft.emptyOtherwise + more) : empty;
   const replicas = spec.replicas === before ? `${before} replicas` : `${before} -> ${spec.replicas} replicas`;
   note(
     draft,

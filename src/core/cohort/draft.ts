@@ -29,7 +29,7 @@ export interface Draft {
   steward: NodeId | undefined;
   stewardTerm: number;
   nextOrdinal: number;
-  emptyAtUpdate: number;
+  emptyOtherwise: number;
   unplaced: CohortState["unplaced"];
   readonly promises: Map<PromiseId, PromiseRecord>;
   readonly requests: Map<string, RequestAnswer>;
@@ -55,7 +55,7 @@ export function openDraft(
     steward: base.steward,
     stewardTerm: base.stewardTerm,
     nextOrdinal: base.nextOrdinal,
-    emptyAtUpdate: base.emptyAtUpdate,
+    emptyOtherwise: base.emptyOtherwise,
     unplaced: base.unplaced,
     promises: new Map(base.promises),
     requests: new Map(base.requests),
@@ -110,7 +110,7 @@ export function closeDraft(draft: Draft): CohortState {
     steward: draft.steward,
     stewardTerm: draft.stewardTerm,
     nextOrdinal: draft.nextOrdinal,
-    emptyAtUpdate: draft.emptyAtUpdate,
+    emptyOtherwise: draft.emptyOtherwise,
     promises: draft.promises,
     templates: neededTemplates(draft),
     requests: draft.requests,

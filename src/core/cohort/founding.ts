@@ -47,7 +47,7 @@ export function foundingState(founding: Founding): CohortState {
     steward: undefined,
     stewardTerm: 0,
     nextOrdinal: 1,
-    emptyAtUpdate: 0,
+    emptyOtherwise: 0,
     promises: new Map(),
     templates: new Map([[templateHash, spec.template]]),
     requests: new Map([

@@ -139,16 +139,18 @@ describe("H8: an update takes one slot at a time", () => {
     expect(wantedOf(stateOf(2, [[0, "old", "running"], ...shapes])).released).toEqual([]);
   });
 
-  test("it does not wait for slots that had no place when it began", () => {
-    const state = {
+  test("it does not wait for slots that have no place for another reason", () => {
+    const unplaced = { key: "memory:2", reasons: ["2 nodes: not enough memory"] };
+    const lacking = {
       ...stateOf(3, [
         [0, "old", "running"],
         [1, "old", "running"],
       ]),
-      emptyAtUpdate: 1,
+      emptyOtherwise: 1,
     };
-    expect(wantedOf(state)).toEqual({ ...nothing, released: ["p0old"], missing: [2] });
-    const next = { ...stateOf(3, [[1, "old", "running"]]), emptyAtUpdate: 1 };
+    expect(wantedOf(lacking)).toEqual({ ...nothing, missing: [2] });
+    expect(wantedOf({ ...lacking, unplaced })).toEqual({ ...nothing, released: ["p0old"], missing: [2] });
+    const next = { ...stateOf(3, [[1, "old", "running"]]), emptyOtherwise: 1, unplaced };
     expect(wantedOf(next).released).toEqual([]);
   });
 

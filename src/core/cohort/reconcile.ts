@@ -64,7 +64,9 @@ function nextOutdated(
   if (state.status !== "active") return undefined;
   let idle: PromiseRecord | undefined;
   let available: PromiseRecord | undefined;
-  let isWaiting = missingCount > state.emptyAtUpdate;
+  // Until the steward has said that empty slots have no place, they may be filled at any moment.
+  const tolerated = state.unplaced.key === "" ? 0 : state.emptyOtherwise;
+  let isWaiting = missingCount > tolerated;
   for (const [slot, promise] of bySlot) {
     if (slot >= state.spec.replicas) continue;
     const isOutdated = isServing(promise) && promise.templateHash !== state.templateHash;

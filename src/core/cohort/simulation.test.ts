@@ -23,7 +23,7 @@ import { isOccupying } from "./state.ts";
 const deployment = "d".repeat(32);
 const mebibyte = 1024 * 1024;
 
-export function specOf(replicas: number, version: number): DeploymentSpec {
+function specOf(replicas: number, version: number, hasPort = false): DeploymentSpec {
   return {
     namespace: "shop",
     name: "web",
@@ -32,7 +32,7 @@ export function specOf(replicas: number, version: number): DeploymentSpec {
       image: `web:${version}`,
       env: {},
       resources: { cpuMillis: 100, memoryBytes: 64 * mebibyte },
-      ports: [],
+      ports: hasPort ? [{ container: 80, published: 8080, protocol: "tcp" }] : [],
       restart: "always",
       stopTimeoutMs: 100,
     },
@@ -531,13 +531,16 @@ interface Story {
   readonly image: string;
 }
 
-/** A quarter of a minute of faults and changes of mind; then everything heals but perhaps one node. */
-function troubled(seed: number): Story {
+/**
+ * Half a minute of faults and changes of mind; then everything heals but perhaps one node. With a
+ * published port a node holds one replica at most, so there may be more replicas than places.
+ */
+function troubled(seed: number, hasPort = false): Story {
   const rng = createRng(seed * 7919);
   const nodeCount = 3 + rng.int(4);
   let replicas = 1 + rng.int(6);
   let version = 1;
-  const world = new World(seed, nodeCount, specOf(replicas, version));
+  const world = new World(seed, nodeCount, specOf(replicas, version, hasPort));
   for (let round = 0; round < 12; round++) {
     const node = defined(world.nodes[rng.int(nodeCount)], "a node");
     const dice = rng.int(8);
@@ -553,7 +556,7 @@ function troubled(seed: number): Story {
     else {
       if (dice === 4) version += 1;
       replicas = 1 + rng.int(6);
-      const spec = specOf(replicas, version);
+      const spec = specOf(replicas, version, hasPort);
       world.request(`r${round}`, {
         kind: "declare",
         spec,
@@ -581,9 +584,11 @@ function troubled(seed: number): Story {
   return { world, replicas, image: `web:${version}` };
 }
 
+const seeds = Number(process.env["COHORT_SEEDS"] ?? 200);
+
 describe("a cohort under faults", () => {
   test("in the end everything wanted runs exactly once, and then nothing happens any more", () => {
-    for (let seed = 1; seed <= 400; seed++) {
+    for (let seed = 1; seed <= seeds; seed++) {
       const { world, replicas, image } = troubled(seed);
       expectWhole(world, replicas, image, seed);
       const { effects } = world;
@@ -593,7 +598,25 @@ describe("a cohort under faults", () => {
         if (node.isUp)
           expect({ seed, deadline: node.machine?.deadline() }).toEqual({ seed, deadline: undefined });
     }
-  });
+  }, 120_000);
+
+  test("with fewer places than replicas every place is taken, by the wanted template, and that is said", () => {
+    for (let seed = 1; seed <= seeds; seed++) {
+      const { world, replicas, image } = troubled(seed, true);
+      const places = world.nodes.filter((node) => node.isUp).length;
+      const running = [...world.running().values()];
+      const wanted = `running ${image}`;
+      const found = running.map((kept) =>
+        kept.map(({ phase, terms }) => `${phase} ${terms.template.image}`).join(),
+      );
+      expect({ seed, found }).toEqual({
+        seed,
+        found: Array.from({ length: Math.min(places, replicas) }, () => wanted),
+      });
+      const reasons = world.leader?.machine?.state?.unplaced.reasons.length;
+      expect({ seed, isSaid: reasons !== 0 }).toEqual({ seed, isSaid: places < replicas });
+    }
+  }, 120_000);
 
   test("the same seed gives the same trace", () => {
     expect(troubled(17).world.trace).toEqual(troubled(17).world.trace);

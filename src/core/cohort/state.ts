@@ -68,10 +68,10 @@ export interface CohortState {
   readonly stewardTerm: number;
   readonly nextOrdinal: number;
   /**
-   * Slots that were empty when the template last changed and still are. An update goes on in spite of
-   * so many empty ones: it must not wait for a place that there never was.
+   * How many slots are empty for another reason than an update: never filled, or their node was lost.
+   * When these have no place, an update goes on in spite of them; it waits only for what it emptied.
    */
-  readonly emptyAtUpdate: number;
+  readonly emptyOtherwise: number;
   /** By id, in the order they were awarded. */
   readonly promises: ReadonlyMap<PromiseId, PromiseRecord>;
   /** By hash: those of occupied slots and the wanted one. */
