@@ -69,6 +69,7 @@ export class ConsensusMachine implements Machine<ConsensusInput, ConsensusEffect
     this.#passTime(now, input.kind === "timeout");
     this.#take(input);
     this.#drain();
+    this.#dropBacklog(now);
     const effects = this.#effects;
     this.#effects = [];
     return effects;
@@ -96,6 +97,11 @@ export class ConsensusMachine implements Machine<ConsensusInput, ConsensusEffect
     for (let i = 0; i < Math.min(pending, limit); i++) this.#raw.tick();
     const isHeldBack = due !== undefined && !isTimeout;
     this.#clock.take(isHeldBack ? Math.min(pending, limit) : pending);
+  }
+
+  /** What was about to fall due has been put off by the input: the time it was held back for is over. */
+  #dropBacklog(now: Instant): void {
+    if (this.#raw.ticksUntilDue !== 1) this.#clock.take(this.#clock.pending(now));
   }
 
   #take(input: ConsensusInput): void {

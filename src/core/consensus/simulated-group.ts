@@ -143,13 +143,7 @@ export class SimulatedGroup {
     member.applied = decode(snapshot?.data);
     member.lastApplied = snapshot?.index ?? 0;
     member.stored = { ...member.stored, applied: snapshot?.index ?? 0 };
-    const options = {
-      ...defaultConsensusOptions,
-      id: member.id,
-      tailEntries: 3,
-      appendBytesMax: 100,
-      inflightMessagesMax: 4,
-    };
+    const options = { ...groupOptions, id: member.id };
     member.machine = new ConsensusMachine(options, member.stored, this.#rng, this.#now);
   }
 
