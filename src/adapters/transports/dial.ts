@@ -5,6 +5,7 @@ import { parseAddress } from "./address.ts";
 import { Connection, type ConnectionEvents } from "./connection.ts";
 import { decodeText, frameTypes, type Message } from "./frames.ts";
 import { certificateName } from "./peer-check.ts";
+import { isTrueRefusal } from "./refusal-check.ts";
 
 export interface DialFailure {
   /** `refused`: the machine said no. `stranger`: somebody answers, but not the one dialled. `unreachable`: all else. */
@@ -36,6 +37,7 @@ export const protocolVersions: readonly [min: number, max: number] = [1, 1];
 
 /** Starts dialling; exactly one event follows unless the returned function gives the attempt up first. */
 export function dial(options: DialOptions, events: DialEvents): () => void {
+  const beganMs = performance.now();
   let isOver = false;
   let socket: Bun.Socket<undefined> | undefined;
   let connection: Connection | undefined;
@@ -104,12 +106,13 @@ export function dial(options: DialOptions, events: DialEvents): () => void {
       },
       connectError: () => undefined,
     },
-  }).catch((error: unknown) => {
-    const code = error instanceof Error && "code" in error ? String(error.code) : "";
-    fail(
-      code === "ECONNREFUSED" || code === "ECONNRESET" ? "refused" : "unreachable",
-      code === "" ? String(error) : code,
-    );
+  }).catch(async (error: unknown) => {
+    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    const isRefused =
+      code === "ECONNREFUSED" &&
+      !isOver &&
+      (await isTrueRefusal(options.address, performance.now() - beganMs));
+    fail(isRefused ? "refused" : "unreachable", isRefused ? "connection refused" : `no way there (${code})`);
   });
   return () => {
     if (end()) socket?.terminate();

@@ -184,13 +184,29 @@ describe.skipIf(!isInside)("inside", () => {
     expect(new Set(posts).size).toBe(posts.length);
   }, 20_000);
 
-  test("no route is unreachable at once, and no refusal", async () => {
+  test("no route and no neighbour are unreachable, not refusals", async () => {
     const { a } = await pair();
     await run("ip", "route", "add", "unreachable", "10.9.9.9/32");
-    const nowhere = { id: "f".repeat(32), addresses: ["10.9.9.9:7"] };
-    expect(await codeOf(a.transport.call(nowhere, "echo", new Uint8Array(), { timeoutMs: 3_000 }))).toBe(
-      "unreachable",
+    await run("ip", "link", "add", "va", "type", "veth", "peer", "name", "vb");
+    for (const link of ["va", "vb"]) await run("ip", "link", "set", link, "up");
+    await run("ip", "address", "add", "10.5.0.1/24", "dev", "va");
+    await run("ip", "-6", "route", "add", "unreachable", "fd99::/64");
+    const outcomes = ["10.9.9.9:7", "10.8.8.8:7", "10.5.0.9:7", "[fd99::1]:7", "127.0.0.1:7", "[::1]:7"].map(
+      async (address, i) => {
+        const to = { id: String(i).repeat(32), addresses: [address] };
+        return [
+          await codeOf(a.transport.call(to, "echo", new Uint8Array(), { timeoutMs: 6_000 })),
+          await a.transport.probe(to, { timeoutMs: 4_000 }),
+        ].join(" ");
+      },
     );
-    expect(await a.transport.probe(nowhere, { timeoutMs: 100 })).toBe("timeout");
-  });
+    expect(await Promise.all(outcomes)).toEqual([
+      "unreachable timeout",
+      "unreachable timeout",
+      "unreachable timeout",
+      "unreachable timeout",
+      "refused refused",
+      "refused refused",
+    ]);
+  }, 20_000);
 });
