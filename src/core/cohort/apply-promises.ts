@@ -44,8 +44,10 @@ export function applyAnswer(draft: Draft, change: Change<"answer">): void {
     // A promised one was admitted: the refusal is older, or belongs to a repeated award.
     if (promise === undefined || promise.stage === "promised") continue;
     draft.promises.delete(id);
-    if (promise.stage === "awarded") note(draft, { kind: "refused", cause: refusal.detail }, promise);
-    else note(draft, { kind: "released", cause: "the node never promised it" }, promise);
+    if (promise.stage === "awarded") {
+      if (promise.replica < draft.spec.replicas) draft.emptyOtherwise += 1;
+      note(draft, { kind: "refused", cause: refusal.detail }, promise);
+    } else note(draft, { kind: "released", cause: "the node never promised it" }, promise);
   }
 }
 
