@@ -143,7 +143,7 @@ describe("sqlite store", () => {
       expect(entries.at(-1)?.index).toBe(last);
       expect(entries.length).toBe(last);
     }
-  });
+  }, 60_000);
 });
 
 const writerPath = join(import.meta.dir, "store.sqlite-writer.ts");

@@ -103,8 +103,13 @@ export function createInstance(entry: BookEntry): Instance {
 
 /** Everything of a report but its number; equal contents need no new report. */
 export function contentOf(entry: BookEntry): string {
-  const { phase, sinceMs, starts, exitCode, message, imageDigest } = entry;
-  return JSON.stringify([phase, sinceMs, starts, exitCode, message, imageDigest]);
+  const { phase, sinceMs, starts, message, imageDigest } = entry;
+  return JSON.stringify([phase, sinceMs, starts, reportedExitCode(entry), message, imageDigest]);
+}
+
+/** How the last run ended; while stopping it is not news yet, the report of the end brings it. */
+export function reportedExitCode({ phase, exitCode }: BookEntry): number | undefined {
+  return phase === "stopping" ? undefined : exitCode;
 }
 
 /** Changes the entry; it reaches the disk with the next change that has to. */

@@ -2,12 +2,13 @@
 import type { Instant } from "../machine.ts";
 import type { PromiseId } from "../../model/ids.ts";
 import type { InstanceReport } from "../../model/promise.ts";
-import { amend, contentOf, phaseOf, type Instance } from "./instance.ts";
+import { amend, contentOf, phaseOf, reportedExitCode, type Instance } from "./instance.ts";
 import type { BookEntry, BookView } from "./messages.ts";
 import type { KeeperOptions } from "./options.ts";
 
 export function reportOf(entry: BookEntry): InstanceReport {
-  const { exitCode, message, imageDigest } = entry;
+  const { message, imageDigest } = entry;
+  const exitCode = reportedExitCode(entry);
   return {
     promise: entry.terms.id,
     seq: entry.seq,
