@@ -404,6 +404,29 @@ describe("a new agent", () => {
     expect(swept).toEqual([containerIdOf(other, 0), endpointIdOf(other)]);
   });
 
+  test("removes what a step of its predecessor left behind later", () => {
+    const other = simulatedTerms(9, 1, "always");
+    const bench = after(new Bench().admit(web).up(), [container(0, "running")]);
+    while (!bench.kinds.includes("observe")) bench.at(defined(bench.machine.deadline(), "a deadline"));
+    const { observation } = defined(
+      bench.effects.find((effect) => effect.kind === "observe"),
+      "an observation",
+    );
+    const late = { id: endpointIdOf(other), networkNamespace: "/netns/9" };
+    const containers = [container(0, "running"), container(1, "created"), container(3, "exited", {}, other)];
+    bench.feed({ kind: "observed", observation, containers, endpoints: [endpoint, late] });
+    const swept = bench.effects.flatMap((effect) => (effect.kind === "sweep" ? [effect.target.id] : []));
+    expect(swept).toEqual([containerIdOf(web, 1), containerIdOf(other, 3), endpointIdOf(other)]);
+    expect(bench.steps).toEqual([]);
+    // A failed sweep is tried again by itself.
+    const target = { what: "container", id: containerIdOf(web, 1) } as const;
+    const error = { code: "failed", message: "busy", permanent: false };
+    bench.feed({ kind: "sweep-ended", target, error });
+    const failedAt = bench.now;
+    while (!bench.kinds.includes("sweep")) bench.at(defined(bench.machine.deadline(), "a deadline"));
+    expect(bench.now - failedAt).toBe(1_000);
+  });
+
   test("hears of ends that came before it had listed", () => {
     const before = new Bench().admit(web).up();
     const machine = new KeeperMachine(keeperDefaults);
