@@ -12,7 +12,9 @@ export class TickClock {
 
   /** Whole ticks not yet taken. A clock that steps back has none. */
   pending(now: Instant): number {
-    return Math.max(0, Math.floor((now - this.#last) / this.#tickMs));
+    const ticks = Math.max(0, Math.floor((now - this.#last) / this.#tickMs));
+    // The quotient may fall a hair short of a whole number; what `after` promised for now must be over now.
+    return this.after(ticks + 1) <= now ? ticks + 1 : ticks;
   }
 
   take(ticks: number): void {
