@@ -82,7 +82,7 @@ export class HostFabric implements Fabric {
     }
     // From the checks to the record there is no await: two endpoints cannot both find a port free.
     try {
-      this.#refuseClashes(spec);
+      this.#refuseClashes(spec, opened.libc);
       const record = this.#recordOf(spec, before);
       this.#records.put(record);
       this.#lastIpv4 = record.ipv4;
@@ -120,8 +120,8 @@ export class HostFabric implements Fabric {
   }
 
   async portHolder(port: number, protocol: "tcp" | "udp"): Promise<string | undefined> {
-    await this.#open();
-    return this.#holder(port, protocol);
+    const { libc } = await this.#open();
+    return this.#holder(libc, port, protocol);
   }
 
   async close(): Promise<void> {
@@ -159,7 +159,7 @@ export class HostFabric implements Fabric {
     return { libc, node: new NetlinkSocket(libc), namespaces: new NetworkNamespaces(libc) };
   }
 
-  #refuseClashes(spec: EndpointSpec): void {
+  #refuseClashes(spec: EndpointSpec, libc: LibC): void {
     for (const other of this.#records.all())
       if (other.id !== spec.id && sameIpv6(other.ipv6, spec.ipv6))
         throw new FabricError(`attach ${spec.id}: address ${spec.ipv6} is taken by ${other.id}`, {
@@ -171,7 +171,7 @@ export class HostFabric implements Fabric {
     for (const { published, protocol } of spec.ports) {
       if (published === undefined) continue;
       const key = `${protocol} ${published}`;
-      const holder = seen.has(key) ? `${spec.id} itself` : this.#holder(published, protocol, spec.id);
+      const holder = seen.has(key) ? `${spec.id} itself` : this.#holder(libc, published, protocol, spec.id);
       seen.add(key);
       if (holder !== undefined)
         throw new FabricError(`attach ${spec.id}: port ${published}/${protocol} is taken by ${holder}`, {
@@ -183,14 +183,14 @@ export class HostFabric implements Fabric {
     }
   }
 
-  #holder(port: number, protocol: "tcp" | "udp", except?: string): string | undefined {
+  #holder(libc: LibC, port: number, protocol: "tcp" | "udp", except?: string): string | undefined {
     const own = this.#records
       .all()
       .find(
         (record) =>
           record.id !== except && record.ports.some((p) => p.published === port && p.protocol === protocol),
       );
-    return own === undefined ? listenerName(port, protocol) : `endpoint ${own.id}`;
+    return own === undefined ? listenerName(libc, port, protocol) : `endpoint ${own.id}`;
   }
 
   #recordOf(spec: EndpointSpec, before: EndpointRecord | undefined): EndpointRecord {

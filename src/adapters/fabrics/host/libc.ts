@@ -8,6 +8,7 @@ export function openLibC() {
     socket: { args: [i32, i32, i32], returns: i32 },
     send: { args: [i32, ptr, u64, i32], returns: FFIType.i64_fast },
     recv: { args: [i32, ptr, u64, i32], returns: FFIType.i64_fast },
+    bind: { args: [i32, ptr, i32], returns: i32 },
     close: { args: [i32], returns: i32 },
     unshare: { args: [i32], returns: i32 },
     setns: { args: [i32, i32], returns: i32 },

@@ -1,6 +1,9 @@
 /** Who listens on a port of this machine, from the tables in /proc/net (proc_net(5)). */
 import { readFileSync, readdirSync, readlinkSync } from "node:fs";
+import { ptr } from "bun:ffi";
+import type { LibC } from "./libc.ts";
 
+const closeOnExec = 0o2_000_000;
 const listening = "0A";
 const unconnected = "07";
 
@@ -16,12 +19,33 @@ export function findListener(table: string, port: number, protocol: "tcp" | "udp
 }
 
 /** Words for whoever has the port in this network namespace; undefined when it is free. */
-export function listenerName(port: number, protocol: "tcp" | "udp"): string | undefined {
+export function listenerName(libc: LibC, port: number, protocol: "tcp" | "udp"): string | undefined {
+  // The tables take the kernel milliseconds to print, so they are read only when the port may be taken:
+  // a connection that is closing holds it too, and is no reason to refuse.
+  if (isBindable(libc, port, protocol)) return undefined;
   for (const version of ["", "6"]) {
     const inode = findListener(tableText(`/proc/net/${protocol}${version}`), port, protocol);
     if (inode !== undefined) return socketOwner(inode) ?? "another program";
   }
   return undefined;
+}
+
+/** Whether a socket on all addresses could have the port, in both families. */
+function isBindable(libc: LibC, port: number, protocol: "tcp" | "udp"): boolean {
+  const type = (protocol === "tcp" ? 1 : 2) | closeOnExec;
+  return [
+    { family: 2, addressBytes: 16 },
+    { family: 10, addressBytes: 28 },
+  ].every(({ family, addressBytes }) => {
+    const address = Buffer.alloc(addressBytes);
+    address.writeUInt16LE(family, 0);
+    address.writeUInt16BE(port, 2);
+    const fd = libc.symbols.socket(family, type, 0);
+    if (fd < 0) return false;
+    const isBound = libc.symbols.bind(fd, ptr(address), addressBytes) === 0;
+    libc.symbols.close(fd);
+    return isBound;
+  });
 }
 
 /** Reads every process's open files: only for a refusal, where a name saves a search. */

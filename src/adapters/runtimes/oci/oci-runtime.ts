@@ -72,7 +72,7 @@ export const ociRuntimeDefaults = {
   conmonPath: "conmon",
   logBytesMax: 16 * 1024 * 1024,
   pidsMax: 4_096,
-  parallelMax: 4,
+  parallelMax: 2,
   scanIntervalMs: 5_000,
 } as const;
 
