@@ -80,8 +80,11 @@ export class CohortMachine implements Machine<CohortInput, CohortEffect> {
   step(input: CohortInput, now: Instant): readonly CohortEffect[] {
     this.#effects = [];
     this.#take(input, now);
-    if (this.#steward !== undefined && this.#fleet !== undefined)
-      this.#steward.advance(this.#turn(now, this.#steward), this.#config);
+    if (this.#steward !== undefined && this.#fleet !== undefined) {
+      const turn = this.#turn(now, this.#steward);
+      if (input.kind === "report" && input.inquiry === undefined) this.#steward.advanceReports(turn);
+      else this.#steward.advance(turn, this.#config);
+    }
     this.#retire(now);
     return this.#effects;
   }

@@ -164,6 +164,12 @@ export class Steward {
     if (command?.kind === "report") this.#reports.dropped(command.batches);
   }
 
+  /** All that a report asks for: what is wanted has not changed before it is in the log. */
+  advanceReports(turn: Turn): void {
+    const isPaused = this.#pausedUntil !== undefined && turn.now < this.#pausedUntil;
+    if (this.#isSettled && !isPaused) this.#reports.advance(turn);
+  }
+
   /** Does everything that is to be done now. */
   advance(turn: Turn, config: GroupConfig | undefined): void {
     this.#deadline = undefined;
