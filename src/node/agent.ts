@@ -6,7 +6,7 @@ import { keeperDefaults } from "../core/keeper/options.ts";
 import type { MembershipEvent } from "../core/membership/protocol.ts";
 import { membershipDefaults } from "../core/membership/options.ts";
 import { createSpreadPolicy } from "../core/placement/policy.ts";
-import { freeOf } from "../core/placement/book.ts";
+import { freeOf, type BookSummary } from "../core/placement/book.ts";
 import { createRng } from "../core/rng.ts";
 import type { Candidate, NamedNode } from "../core/cohort/messages.ts";
 import type { Charter } from "../model/charter.ts";
@@ -243,6 +243,16 @@ export class Agent implements NodeApi {
   /** Resolves when the agent has ended, by `close` or `down`. */
   get closed(): Promise<void> {
     return this.#ended.promise;
+  }
+
+  /** The cohorts that this node is a member of. */
+  cohorts(): readonly Group[] {
+    return this.#groups.all();
+  }
+
+  /** What this node has promised and what it has. */
+  bookSummary(): BookSummary {
+    return this.#book.summary();
   }
 
   status(): StatusView {

@@ -246,11 +246,11 @@ export class Group {
       const value = encode({ charter: this.#charter, snapshot });
       writes.push({ kind: "put", table: "snapshots", key: group, value });
     }
+    if (discardTo !== undefined) writes.push({ kind: "compact", group, throughIndex: discardTo });
     if (truncateFrom !== undefined) {
       const encoded = entries.map((entry) => encode(entry));
       writes.push({ kind: "append", group, firstIndex: truncateFrom, entries: encoded });
     }
-    if (discardTo !== undefined) writes.push({ kind: "compact", group, throughIndex: discardTo });
     if (hardState !== undefined) {
       writes.push({ kind: "put", table: "hard-states", key: group, value: encode(hardState) });
     }
