@@ -83,7 +83,7 @@ function fleet(name: string): Promise<Identity> {
   return founding;
 }
 
-export async function memberOf(name: string): Promise<Identity> {
+async function memberOf(name: string): Promise<Identity> {
   const founder = await fleet(name);
   const keyPem = createKeyPem();
   const certificatePem = await issueNodeCertificate({

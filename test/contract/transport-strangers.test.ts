@@ -1,12 +1,12 @@
 import { afterEach, expect, test } from "bun:test";
-import { createKeyPem, nodeIdOfKey, publicKeyOf } from "../../node/identity/keys.ts";
-import { createRootCertificate, issueNodeCertificate } from "../../node/identity/certificates.ts";
-import type { Logger } from "../../ports/logger.ts";
-import { TransportError, type TransportHandlers } from "../../ports/transport.ts";
-import { DatagramSealer } from "./datagram-seal.ts";
-import { FrameDecoder, encodeFrame, encodeNamed, frameTypes } from "./frames.ts";
-import { tlsOptions, type TlsIdentity } from "./peer-check.ts";
-import { TlsTransport } from "./tls-transport.ts";
+import { createKeyPem, nodeIdOfKey, publicKeyOf } from "../../src/node/identity/keys.ts";
+import { createRootCertificate, issueNodeCertificate } from "../../src/node/identity/certificates.ts";
+import type { Logger } from "../../src/ports/logger.ts";
+import { TransportError, type TransportHandlers } from "../../src/ports/transport.ts";
+import { DatagramSealer } from "../../src/adapters/transports/datagram-seal.ts";
+import { FrameDecoder, encodeFrame, encodeNamed, frameTypes } from "../../src/adapters/transports/frames.ts";
+import { tlsOptions, type TlsIdentity } from "../../src/adapters/transports/peer-check.ts";
+import { TlsTransport } from "../../src/adapters/transports/tls-transport.ts";
 
 const logger: Logger = { error() {}, warn() {}, info() {}, debug() {}, child: () => logger };
 

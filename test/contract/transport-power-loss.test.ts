@@ -3,12 +3,12 @@
  * namespace of their own, which ends with the process that has it; a packet filter there plays the dead machine.
  */
 import { afterEach, beforeAll, describe, expect, test } from "bun:test";
-import { createRootCertificate, issueNodeCertificate } from "../../node/identity/certificates.ts";
-import { createKeyPem, nodeIdOfKey, publicKeyOf } from "../../node/identity/keys.ts";
-import type { Logger } from "../../ports/logger.ts";
-import { TransportError, type TransportHandlers } from "../../ports/transport.ts";
-import type { TlsIdentity } from "./peer-check.ts";
-import { TlsTransport } from "./tls-transport.ts";
+import { createRootCertificate, issueNodeCertificate } from "../../src/node/identity/certificates.ts";
+import { createKeyPem, nodeIdOfKey, publicKeyOf } from "../../src/node/identity/keys.ts";
+import type { Logger } from "../../src/ports/logger.ts";
+import { TransportError, type TransportHandlers } from "../../src/ports/transport.ts";
+import type { TlsIdentity } from "../../src/adapters/transports/peer-check.ts";
+import { TlsTransport } from "../../src/adapters/transports/tls-transport.ts";
 
 const isInside = process.env["MUSTER_TEST_NAMESPACE"] === "1";
 const canEnter =
