@@ -4,7 +4,7 @@ import type { NodeId } from "../../model/ids.ts";
 import type { InstancePhase, InstanceReport } from "../../model/promise.ts";
 import { unreachable } from "../../model/assert.ts";
 import type { StewardChange } from "./commands.ts";
-import { emptySlots, note, type Draft } from "./draft.ts";
+import { note, slotsWithout, type Draft } from "./draft.ts";
 import { isOccupying, isServing, type PromiseRecord } from "./state.ts";
 
 type Change<Kind extends StewardChange["kind"]> = Extract<StewardChange, { readonly kind: Kind }>;
@@ -31,7 +31,8 @@ export function applyAward(draft: Draft, change: Change<"award">): void {
     draft.promises.set(promise.id, promise);
     note(draft, { kind: "awarded", cause: change.reason }, promise);
   }
-  draft.emptyOtherwise = Math.min(draft.emptyOtherwise, emptySlots(draft));
+  // A slot that is releasing counts as empty: its place may just have been given to another slot.
+  draft.emptyOtherwise = Math.min(draft.emptyOtherwise, slotsWithout(draft, isServing));
 }
 
 export function applyAnswer(draft: Draft, change: Change<"answer">): void {

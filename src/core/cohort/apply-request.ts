@@ -3,8 +3,8 @@ import { ok, refused } from "../../model/outcome.ts";
 import type { Problem } from "../../model/problem.ts";
 import { deploymentName, replicasMax, type DeploymentSpec } from "../../model/spec.ts";
 import type { UserChange } from "./commands.ts";
-import { emptySlots, note, type Draft } from "./draft.ts";
-import { isServing, type RequestAnswer } from "./state.ts";
+import { note, slotsWithout, type Draft } from "./draft.ts";
+import { isOccupying, isServing, type RequestAnswer } from "./state.ts";
 
 /** Applies the change once: a request id that was answered is not applied again. */
 export function applyRequest(draft: Draft, requestId: string, change: UserChange): void {
@@ -57,7 +57,7 @@ function applySpec(draft: Draft, spec: DeploymentSpec, templateHash: string): Re
   draft.spec = spec;
   draft.templateHash = templateHash;
   draft.specVersion += 1;
-  const empty = emptySlots(draft);
+  const empty = slotsWithout(draft, isOccupying);
   const more = Math.max(0, spec.replicas - before);
   draft.emptyOtherwise = isSameTemplate ? Math.min(empty, draft.emptyOtherwise + more) : empty;
   const replicas = spec.replicas === before ? `${before} replicas` : `${before} -> ${spec.replicas} replicas`;

@@ -120,12 +120,12 @@ export function closeDraft(draft: Draft): CohortState {
   };
 }
 
-/** How many of the wanted slots no promise occupies. */
-export function emptySlots(draft: Draft): number {
-  const occupied = new Set<number>();
+/** How many of the wanted slots have no promise for which `counts` holds. */
+export function slotsWithout(draft: Draft, counts: (promise: PromiseRecord) => boolean): number {
+  const slots = new Set<number>();
   for (const promise of draft.promises.values())
-    if (isOccupying(promise) && promise.replica < draft.spec.replicas) occupied.add(promise.replica);
-  return draft.spec.replicas - occupied.size;
+    if (promise.replica < draft.spec.replicas && counts(promise)) slots.add(promise.replica);
+  return draft.spec.replicas - slots.size;
 }
 
 function hasOccupied(draft: Draft): boolean {
