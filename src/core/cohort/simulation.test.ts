@@ -578,7 +578,8 @@ function troubled(seed: number, hasPort = false): Story {
   world.nodes.forEach((node, index) => {
     if (index !== gone || nodeCount < 4) world.powerOn(node);
   });
-  world.run(world.now + 200);
+  // A place that is lost for good while an update has its slot empty stops the update, and rightly so.
+  world.run(world.now + (hasPort ? 60_000 : 200));
   if (gone >= 0 && nodeCount >= 4) world.powerOff(defined(world.nodes[gone], "a node"));
   world.run(world.now + 90_000);
   return { world, replicas, image: `web:${version}` };
