@@ -76,6 +76,8 @@ const callTimeoutMs = 1_000;
 const metaPauseMs = 1_000;
 const memoryStepBytes = 16 * 1024 * 1024;
 const auditIntervalMs = 10_000;
+/** Members named to one that joins: enough that some are still there when it asks. */
+const seedsMax = 16;
 const cachedMemberSchema = v.object({ id: v.string(), addresses: v.array(v.string()) });
 
 export class Agent implements NodeApi {
@@ -243,6 +245,15 @@ export class Agent implements NodeApi {
   /** Resolves when the agent has ended, by `close` or `down`. */
   get closed(): Promise<void> {
     return this.#ended.promise;
+  }
+
+  /** Other members that are alive, for those who join. */
+  livePeers(): readonly PeerAddress[] {
+    return this.#fleet
+      .members()
+      .filter(({ id, status }) => status === "alive" && id !== this.#options.id)
+      .slice(0, seedsMax)
+      .map(({ id, addresses }) => ({ id, addresses }));
   }
 
   /** The cohorts that this node is a member of. */

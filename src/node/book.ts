@@ -166,11 +166,18 @@ export class Book {
     });
   }
 
-  release(promises: readonly PromiseId[], reason: string): { accepted: PromiseId[]; unknown: PromiseId[] } {
+  /** `unknown` are not in the book; a late copy of their award is refused from here on all the same. */
+  release(
+    promises: readonly PromiseId[],
+    reason: string,
+    cohort?: CohortRef,
+  ): { accepted: PromiseId[]; unknown: PromiseId[] } {
     const known = new Set(this.#machine.entries().map(({ terms }) => terms.id));
-    const accepted = promises.filter((id) => known.has(id));
-    if (accepted.length > 0) this.#lane.feed({ kind: "release", promises: accepted, reason });
-    return { accepted, unknown: promises.filter((id) => !known.has(id)) };
+    this.#lane.feed({ kind: "release", promises, reason, ...(cohort === undefined ? {} : { cohort }) });
+    return {
+      accepted: promises.filter((id) => known.has(id)),
+      unknown: promises.filter((id) => !known.has(id)),
+    };
   }
 
   cohortChanged(cohort: CohortRef): void {
@@ -400,8 +407,9 @@ export class Book {
 
   async #observe(observation: number): Promise<void> {
     try {
-      const containers = await this.#ports.runtime.list();
-      this.#lane.feed({ kind: "observed", observation, containers });
+      const { runtime, fabric } = this.#ports;
+      const [containers, endpoints] = await Promise.all([runtime.list(), fabric.list()]);
+      this.#lane.feed({ kind: "observed", observation, containers, endpoints });
     } catch (error) {
       this.#ports.logger.warn("the runtime does not list its containers", { error: String(error) });
       this.#ports.clock.at(this.#ports.clock.now() + listRetryMs, () => void this.#observe(observation));

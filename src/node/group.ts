@@ -261,6 +261,7 @@ export class Group {
     switch (effect.kind) {
       case "send":
         this.#ports.send(this.id, effect.messages);
+        this.#noteSnapshots(effect.messages);
         return;
       case "apply":
         for (const entry of effect.entries) this.#apply(entry);
@@ -295,6 +296,13 @@ export class Group {
         return;
       default:
         return;
+    }
+  }
+
+  /** A post tells nothing of its arrival: counting it as sent makes the leader ask the follower what it has. */
+  #noteSnapshots(messages: readonly Message[]): void {
+    for (const { kind, to } of messages) {
+      if (kind === "snapshot") this.#consensusLane.feed({ kind: "snapshot-sent", peer: to, ok: true });
     }
   }
 

@@ -42,7 +42,7 @@ function installBookHandlers({ peers, book, reporter }: HandlerPorts): void {
   });
   peers.handle(methods.release, (from, { cohort, promises, reason }) => {
     reporter.learnSteward(cohort.group, from);
-    return book.release(promises, reason);
+    return book.release(promises, reason, cohort);
   });
   peers.handle(methods.inquire, (from, { cohort }) => {
     reporter.learnSteward(cohort.group, from);
@@ -53,7 +53,7 @@ function installBookHandlers({ peers, book, reporter }: HandlerPorts): void {
     reporter.learnSteward(cohort.group, from);
     book.cohortChanged(cohort);
     if (acked.length > 0) book.acknowledged(acked);
-    if (unknown.length > 0) book.release(unknown, "its cohort does not want it any more");
+    if (unknown.length > 0) book.release(unknown, "its cohort does not want it any more", cohort);
     return {};
   });
 }

@@ -17,6 +17,10 @@ export interface NodeOptions {
   readonly cpuMillis?: number;
   readonly memoryBytes?: number;
   readonly plainHttpRegistries: readonly string[];
+  /** Control group above those of all containers; by default `/muster/` and the start of the node's id. */
+  readonly cgroupParent?: string;
+  /** The words that run this program again, for its child processes. */
+  readonly selfCommand: readonly string[];
   readonly version: string;
   readonly commit: string;
 }

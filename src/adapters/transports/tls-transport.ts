@@ -102,7 +102,7 @@ export class TlsTransport implements Transport {
   addresses(): readonly Address[] {
     return this.#options.advertise.length > 0
       ? this.#options.advertise
-      : this.#bound.flatMap((bound) => reachable(bound));
+      : this.#bound.flatMap((bound) => reachableAt(bound));
   }
 
   datagram(to: Address, payload: Uint8Array): void {
@@ -259,7 +259,7 @@ export class TlsTransport implements Transport {
 }
 
 /** A wildcard becomes the addresses of the machine's interfaces, loopback only when there is nothing else. */
-function reachable(bound: Address): Address[] {
+export function reachableAt(bound: Address): Address[] {
   const parsed = parseAddress(bound);
   if (parsed === undefined || !isWildcard(parsed.host)) return [bound];
   const all = Object.values(networkInterfaces())

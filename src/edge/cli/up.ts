@@ -2,6 +2,7 @@ import { hostname } from "node:os";
 import { mkdir } from "node:fs/promises";
 import { ProblemError } from "../../model/problem.ts";
 import { shortId } from "../../model/ids.ts";
+import { selfCommand } from "./detach.ts";
 import type { NodeOptions } from "../../node/options.ts";
 import { parsePortNumber } from "../manifest/fields.ts";
 import { parseCpu, parseMemory } from "../manifest/quantity.ts";
@@ -37,6 +38,7 @@ interface UpFlags extends AgentFlags {
   readonly cpu?: number;
   readonly memory?: number;
   readonly plainHttpRegistry: readonly string[];
+  readonly cgroupParent?: string;
   readonly apiPort?: number;
 }
 
@@ -68,6 +70,7 @@ export function registerUp(program: Program, context: CliContext): void {
       flags(parseRegistry),
       [],
     )
+    .option("--cgroup-parent <path>", "control group above those of all containers (default: /muster/NODE)")
     .option(
       "--api-port <port>",
       "also serve the API on 127.0.0.1, to every user of this machine",
@@ -124,6 +127,8 @@ export function nodeOptions(given: UpFlags, config: UpConfig, env: CliContext["e
     labels: Object.fromEntries([...labels, ...given.label]),
     ...(cpuMillis === undefined ? {} : { cpuMillis }),
     ...(memoryBytes === undefined ? {} : { memoryBytes }),
+    ...(given.cgroupParent === undefined ? {} : { cgroupParent: given.cgroupParent }),
+    selfCommand: selfCommand(),
     plainHttpRegistries: registries.length > 0 ? registries : (config.plainHttpRegistries ?? []),
     version,
     commit,

@@ -1,7 +1,7 @@
 /** Joining a fleet, both ends: the machine that asks, and any member, which can admit it. */
 import { X509Certificate, type KeyObject } from "node:crypto";
 import * as v from "valibot";
-import type { Address } from "../../ports/transport.ts";
+import type { Address, PeerAddress } from "../../ports/transport.ts";
 import { nodeIdOf } from "../../wire/digest.ts";
 import { issueNodeCertificate } from "./certificates.ts";
 import { fingerprintOf, loadIdentity, saveIdentity, type Identity } from "./identity.ts";
@@ -34,7 +34,9 @@ const answerSchema = v.object({
   rootPem: v.string(),
   issuingKeyPem: v.string(),
   datagramKey: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
-  members: v.array(v.string()),
+  members: v.array(
+    v.object({ id: v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/)), addresses: v.array(v.string()) }),
+  ),
 });
 
 export interface JoinOptions {
@@ -48,7 +50,7 @@ export interface JoinOptions {
 export interface Joined {
   readonly identity: Identity;
   /** Where members of the fleet can be reached, to begin with. */
-  readonly members: readonly Address[];
+  readonly members: readonly PeerAddress[];
 }
 
 /** Asks the first member that answers. Changes nothing on disk unless it succeeds. Rejects with IdentityError. */
@@ -113,7 +115,11 @@ async function settle(
     issuingKeyPem: answer.issuingKeyPem,
     datagramKey: new Uint8Array(Buffer.from(answer.datagramKey, "hex")),
   });
-  return { identity, members: [...new Set([joined.address, ...answer.members])] };
+  // The first member is the one that answered: it is certainly there at the address that was dialled.
+  const [first, ...others] = answer.members;
+  if (first === undefined) return { identity, members: [] };
+  const addresses = [...new Set([joined.address, ...first.addresses])];
+  return { identity, members: [{ id: first.id, addresses }, ...others] };
 }
 
 function codeOf(error: unknown): string {
@@ -134,8 +140,8 @@ function joinFailure(failures: readonly { readonly code: string; readonly text: 
 
 export interface JoinServicePorts {
   readonly wallMs: () => number;
-  /** Addresses to hand to new members: this node's own first. */
-  readonly members: () => readonly Address[];
+  /** Members to hand to new ones: this node first. */
+  readonly members: () => readonly PeerAddress[];
 }
 
 /** A member's side: checks the invite, certifies the key, hands over what every node holds. */
@@ -171,7 +177,7 @@ export class JoinService {
       rootPem,
       issuingKeyPem,
       datagramKey: Buffer.from(datagramKey).toString("hex"),
-      members: [...this.#ports.members()],
+      members: this.#ports.members().map(({ id, addresses }) => ({ id, addresses: [...addresses] })),
     };
     return new TextEncoder().encode(JSON.stringify(answer));
   }

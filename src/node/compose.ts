@@ -1,0 +1,231 @@
+/** The one composition root: an agent over the real adapters. */
+import { mkdirSync } from "node:fs";
+import { availableParallelism, homedir, totalmem } from "node:os";
+import { join } from "node:path";
+import { HostFabric, hostFabricDefaults } from "../adapters/fabrics/host/host-fabric.ts";
+import { OciImageStore, ociImageStoreDefaults } from "../adapters/images/oci/oci-image-store.ts";
+import { OciRuntime, ociRuntimeDefaults } from "../adapters/runtimes/oci/oci-runtime.ts";
+import { SqliteStore } from "../adapters/stores/sqlite-store.ts";
+import { JsonLinesLogger } from "../adapters/system/json-lines-logger.ts";
+import { SystemClock } from "../adapters/system/system-clock.ts";
+import { SystemEntropy } from "../adapters/system/system-entropy.ts";
+import { reachableAt, TlsTransport } from "../adapters/transports/tls-transport.ts";
+import { fleetPrefix } from "../model/address.ts";
+import { defined } from "../model/assert.ts";
+import { shortId } from "../model/ids.ts";
+import { ProblemError, type ProblemCode } from "../model/problem.ts";
+import { StoreError } from "../ports/store.ts";
+import type { Logger } from "../ports/logger.ts";
+import type { PeerAddress } from "../ports/transport.ts";
+import { Agent } from "./agent.ts";
+import { IdentityError } from "./identity/identity-error.ts";
+import { foundFleet, loadIdentity, type Identity } from "./identity/identity.ts";
+import { createInvite } from "./identity/invite.ts";
+import { JoinService } from "./identity/join.ts";
+import type { NodeApi } from "./node-api.ts";
+import type { NodeOptions } from "./options.ts";
+
+export interface RunningNode {
+  readonly api: NodeApi;
+  /** Resolves when the agent has ended by itself, as after `down`. */
+  readonly closed: Promise<void>;
+  /** Ends the agent; containers go on. Harmless when it has ended. */
+  close(): Promise<void>;
+}
+
+/** Share of the machine's memory that is offered; the rest is the system's. */
+const memoryShare = 0.9;
+const fleetName = "muster";
+
+/** Starts a node: as a member it was, as one that joins, or as the founder of a fleet. Rejects with ProblemError. */
+export async function startNode(options: NodeOptions): Promise<RunningNode> {
+  const clock = new SystemClock();
+  const logger = new JsonLinesLogger(
+    { clock, write: (line) => void process.stderr.write(line) },
+    { level: "info", fields: { node: options.name } },
+  );
+  // The store's lock comes first: two agents must not both make an identity.
+  const store = openStore(options.dataDirectory);
+  try {
+    const { identity, seeds } = await identityFor(options);
+    const agent = compose(options, { clock, logger, store, identity, seeds });
+    await agent.start();
+    return { api: agent, closed: agent.closed, close: async () => agent.close() };
+  } catch (error) {
+    await store.close();
+    throw asProblem(error, options);
+  }
+}
+
+interface Parts {
+  readonly clock: SystemClock;
+  readonly logger: Logger;
+  readonly store: SqliteStore;
+  readonly identity: Identity;
+  readonly seeds: readonly PeerAddress[];
+}
+
+function compose(options: NodeOptions, { clock, logger, store, identity, seeds }: Parts): Agent {
+  const { dataDirectory } = options;
+  const entropy = new SystemEntropy();
+  // The transport answers joins before there is an agent to list members.
+  const made: { agent?: Agent } = {};
+  const joins = new JoinService(
+    {
+      wallMs: () => clock.wallMs(),
+      members: () => [
+        { id: identity.id, addresses: transport.addresses() },
+        ...(made.agent?.livePeers() ?? []),
+      ],
+    },
+    { identity },
+  );
+  const transport = new TlsTransport(
+    { logger, join: async (request) => joins.admit(request) },
+    {
+      identity,
+      listen: [options.listen],
+      advertise: options.advertise === undefined ? [] : [options.advertise],
+    },
+  );
+  const agent = new Agent(
+    {
+      transport,
+      store,
+      clock,
+      entropy,
+      logger,
+      runtime: new OciRuntime(
+        { clock, log: logger },
+        {
+          ...ociRuntimeDefaults,
+          root: join(dataDirectory, "containers"),
+          cgroupParent: options.cgroupParent ?? `/muster/${shortId(identity.id)}`,
+        },
+      ),
+      images: new OciImageStore(
+        { clock, entropy, log: logger },
+        {
+          ...ociImageStoreDefaults,
+          root: join(dataDirectory, "images"),
+          platform: { os: "linux", architecture: architecture() },
+          plainHttpRegistries: options.plainHttpRegistries,
+          credentialsPath: join(process.env["DOCKER_CONFIG"] ?? join(homedir(), ".docker"), "config.json"),
+          unpackCommand: [...options.selfCommand, "internal-unpack"],
+        },
+      ),
+      fabric: new HostFabric({ clock }, { ...hostFabricDefaults, statePath: join(dataDirectory, "network") }),
+      invites: {
+        create: async (ttlMs) =>
+          createInvite(identity, { ttlMs, addresses: transport.addresses(), nowMs: clock.wallMs() }),
+      },
+      residentBytes: () => process.memoryUsage.rss(),
+    },
+    {
+      id: identity.id,
+      name: options.name,
+      version: options.version,
+      commit: options.commit,
+      architecture: architecture(),
+      ...(options.zone === undefined ? {} : { zone: options.zone }),
+      labels: options.labels,
+      addresses: options.advertise === undefined ? reachableAt(options.listen) : [options.advertise],
+      capacity: {
+        cpuMillis: options.cpuMillis ?? availableParallelism() * 1_000,
+        memoryBytes: options.memoryBytes ?? Math.floor(totalmem() * memoryShare),
+      },
+      fleetPrefix: fleetPrefix(identity.fingerprint),
+      seeds,
+      pid: process.pid,
+    },
+  );
+  made.agent = agent;
+  return agent;
+}
+
+/** The node's own, or a fresh one: by joining when it is invited, by founding a fleet when it is not. */
+async function identityFor(
+  options: NodeOptions,
+): Promise<{ identity: Identity; seeds: readonly PeerAddress[] }> {
+  const { dataDirectory } = options;
+  const known = await loadIdentity(dataDirectory);
+  if (known !== undefined) return { identity: known, seeds: [] };
+  if (options.invite === undefined) {
+    if (options.join.length > 0) {
+      throw new ProblemError({
+        code: "invalid-request",
+        message: "joining a fleet takes an invite",
+        next: "run `muster invite` on any of its nodes and pass the token with --invite",
+      });
+    }
+    return { identity: await foundFleet(dataDirectory, { name: fleetName, nowMs: Date.now() }), seeds: [] };
+  }
+  const [{ joinFleet }, { askToJoin }] = await Promise.all([
+    import("./identity/join.ts"),
+    import("../adapters/transports/tls-join.ts"),
+  ]);
+  const { identity, members } = await joinFleet(
+    { dial: askToJoin },
+    { dataDirectory, addresses: options.join, token: options.invite, nowMs: Date.now() },
+  );
+  return { identity, seeds: members };
+}
+
+function openStore(dataDirectory: string): SqliteStore {
+  mkdirSync(dataDirectory, { recursive: true, mode: 0o700 });
+  try {
+    return SqliteStore.open(dataDirectory);
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    const isLocked = error.info.code === "locked";
+    throw new ProblemError(
+      {
+        code: isLocked ? "conflict" : "internal",
+        message: error.message,
+        next: isLocked
+          ? "end that agent first (muster down --keep), or give this one a --data-dir of its own"
+          : `look at ${dataDirectory}`,
+      },
+      { cause: error },
+    );
+  }
+}
+
+const problemOfIdentity: Readonly<Record<IdentityError["code"], ProblemCode>> = {
+  exists: "conflict",
+  corrupt: "internal",
+  "bad-token": "invalid-request",
+  expired: "invalid-request",
+  "wrong-fleet": "invalid-request",
+  unreachable: "unreachable",
+  refused: "invalid-request",
+};
+
+function asProblem(error: unknown, options: NodeOptions): unknown {
+  if (error instanceof IdentityError) {
+    const next =
+      error.code === "unreachable"
+        ? "check the address given with --join and that the agent there runs"
+        : "make a new invite with `muster invite` on a node of the fleet";
+    return new ProblemError(
+      { code: problemOfIdentity[error.code], message: error.message, next },
+      { cause: error },
+    );
+  }
+  if (error instanceof Error && "code" in error && error.code === "EADDRINUSE") {
+    return new ProblemError(
+      {
+        code: "conflict",
+        message: `${options.listen} is in use by another program`,
+        next: "choose another address with --listen",
+      },
+      { cause: error },
+    );
+  }
+  return error;
+}
+
+/** As image indexes and Go name them. */
+function architecture(): string {
+  return defined(process.arch === "x64" ? "amd64" : process.arch, "an architecture");
+}
