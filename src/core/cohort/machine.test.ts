@@ -198,6 +198,15 @@ describe("becoming steward", () => {
     ).toEqual(["a", "b"]);
   });
 
+  test("H4: until then it judges no report: what it does not know yet may well be its own", () => {
+    const bench = running();
+    bench.holdsLog = true;
+    bench.lead().report("b", "g/99", 1, "running");
+    expect(bench.took("ack-report")).toEqual([]);
+    bench.commit().report("b", "g/99", 1, "running");
+    expect(bench.took("ack-report")).toMatchObject([{ to: "b", unknown: ["g/99"] }]);
+  });
+
   test("asks every holder for what it has, sends unanswered awards again, and shows the charter", () => {
     const bench = new Bench(["a", "b", "c"], specOf(2), ["a", "b", "c"]).lead().offers({ a: 0, b: 1, c: 1 });
     bench.effects = [];
@@ -356,6 +365,18 @@ describe("losing nodes", () => {
     bench.feed({ kind: "release-answer", node: "c", accepted: ["g/2"], unknown: [] });
     bench.report("c", "g/2", 2, "stopped");
     expect(bench.places()).toEqual(["g/1 0@b promised", "g/3 1@a promised"]);
+  });
+
+  test("H6: a node with something broken left to stop is not asked to volunteer", () => {
+    const bench = running()
+      .members({ dead: ["c"] })
+      .offers({ a: 0, b: 0 });
+    bench.members({ alive: ["c"] });
+    bench.effects = [];
+    bench.pass(options.backoffMaxMs);
+    expect(new Set(bench.took("call").map((call) => call.to))).toEqual(new Set(["a", "b"]));
+    bench.feed({ kind: "release-answer", node: "c", accepted: [], unknown: ["g/2"] });
+    expect(bench.took("call").map((call) => call.to)).toContain("c");
   });
 
   test("a holder that membership has never heard of is held for dead after the grace", () => {

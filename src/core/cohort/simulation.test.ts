@@ -567,7 +567,7 @@ function troubled(seed: number, hasPort = false): Story {
       for (let wait = 0; world.replies.get(`r${round}`) !== true; wait++) {
         world.run(world.now + 250);
         if (wait % 20 === 19) world.elect();
-        if (wait === 20) for (const other of world.nodes) world.powerOn(other);
+        if (wait === 20) world.nodes.forEach((other) => world.powerOn(other));
         if (wait > 400) throw new Error(`seed ${seed}: request r${round} is never answered`);
       }
     }
