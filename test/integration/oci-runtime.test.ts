@@ -256,7 +256,7 @@ describe.if(runsHere)("oci runtime on this machine", () => {
       expect(readdirSync(join(rig.options.root, "exits"))).toEqual([]);
       expect(processesNaming(rig.options.root)).toEqual([]);
     }
-  });
+  }, 60_000);
 
   test("a half made container gives way to a new create", async () => {
     await runtime.list();

@@ -76,6 +76,7 @@ export function resolveInside(root: string, path: string): string | undefined {
   let isFile = false;
   for (let part = pending.pop(); part !== undefined; part = pending.pop()) {
     if (part === "" || part === ".") continue;
+    if (isFile) return undefined;
     if (part === "..") {
       resolved.pop();
       continue;

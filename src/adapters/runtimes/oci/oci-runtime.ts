@@ -5,7 +5,7 @@
  * container's directory is made first and removed last, so whatever half exists is listed, and
  * `remove` takes any of it away.
  */
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import type { Clock } from "../../../ports/clock.ts";
 import {
   RuntimeError,
@@ -29,7 +29,7 @@ import {
   type BundlePaths,
   type RuntimeDirectories,
 } from "./bundle.ts";
-import { hasSwapLimit, readCgroupTree, removeCgroup } from "./cgroups.ts";
+import { removeCgroup } from "./cgroups.ts";
 import { runConmon } from "./conmon.ts";
 import { writeContainerFiles } from "./container-files.ts";
 import { readContainerLog } from "./container-log.ts";
@@ -38,10 +38,10 @@ import { execInContainer } from "./exec.ts";
 import { ExitWatch } from "./exit-watch.ts";
 import { resolveImageUser } from "./image-user.ts";
 import { ociConfig } from "./oci-config.ts";
-import { OverlayMounts } from "./overlay.ts";
+import { openMachine, type Machine } from "./machine.ts";
 import { Permits } from "./permits.ts";
 import { livesInCgroup, sendSignal } from "./processes.ts";
-import { describeFailure, unavailable } from "./runtime-failure.ts";
+import { asRuntimeError, badCommand, describeFailure, failed, notRunning } from "./runtime-failure.ts";
 import { tearDown } from "./teardown.ts";
 
 export interface OciRuntimePorts {
@@ -75,8 +75,6 @@ export const ociRuntimeDefaults = {
   parallelMax: 2,
   scanIntervalMs: 5_000,
 } as const;
-
-const filesMax = 1_048_576;
 
 export class OciRuntime implements ContainerRuntime {
   readonly #clock: Clock;
@@ -210,15 +208,7 @@ export class OciRuntime implements ContainerRuntime {
     if (this.#opened !== undefined) return this.#opened;
     for (const directory of Object.values(this.#directories))
       mkdirSync(directory, { recursive: true, mode: 0o700 });
-    const tree = readCgroupTree();
-    this.#opened = {
-      runtimePath: locate(this.#options.runtimePath),
-      conmonPath: locate(this.#options.conmonPath),
-      tree,
-      overlays: new OverlayMounts(),
-      hasSwapLimit: hasSwapLimit(tree),
-      filesMax: Math.min(filesMax, ownFilesMax()),
-    };
+    this.#opened = openMachine(this.#options);
     return this.#opened;
   }
 
@@ -305,55 +295,4 @@ export class OciRuntime implements ContainerRuntime {
       id,
     });
   }
-}
-
-interface Machine {
-  readonly runtimePath: string;
-  readonly conmonPath: string;
-  readonly tree: ReturnType<typeof readCgroupTree>;
-  readonly overlays: OverlayMounts;
-  readonly hasSwapLimit: boolean;
-  readonly filesMax: number;
-}
-
-function locate(program: string): string {
-  const path = Bun.which(program);
-  if (path === null) throw unavailable(program, "it is not installed");
-  return path;
-}
-
-/** Raising the hard limit takes a privilege that the agent may not have, so the agent's own is the bound. */
-function ownFilesMax(): number {
-  const limits = readFileSync("/proc/self/limits", "utf8");
-  const hard = /^Max open files\s+\S+\s+(\d+)/m.exec(limits)?.[1];
-  return hard === undefined ? filesMax : Number(hard);
-}
-
-function failed(id: string, attempt: string, detail: string): RuntimeError {
-  return new RuntimeError(`${attempt} ${id}: ${detail}`, {
-    code: "failed",
-    id,
-    detail,
-  });
-}
-
-function badCommand(id: string, detail: string): RuntimeError {
-  return new RuntimeError(`create ${id}: ${detail}`, {
-    code: "bad-command",
-    id,
-    detail,
-  });
-}
-
-function notRunning(id: string): RuntimeError {
-  return new RuntimeError(`container ${id} is not running`, {
-    code: "not-running",
-    id,
-  });
-}
-
-function asRuntimeError(id: string, attempt: string, error: unknown): RuntimeError {
-  if (error instanceof RuntimeError) return error;
-  const detail = error instanceof Error ? error.message : String(error);
-  return new RuntimeError(`${attempt} ${id}: ${detail}`, { code: "failed", id, detail }, { cause: error });
 }

@@ -2,13 +2,13 @@
 import { RuntimeError } from "../../../ports/container-runtime.ts";
 
 /** Words of runc and crun for a program or working directory that is not there or cannot be run. */
-const badCommand =
+const badCommandWords =
   /exec: "|executable file|chdir to cwd|exec format error|open executable|mkdir .* not a directory/i;
 
 /** `attempt` is what was being done, such as "create"; `detail` the runtime's words. */
 export function describeFailure(id: string, attempt: string, detail: string): RuntimeError {
   const words = plainWords(detail);
-  const code = badCommand.test(words) ? "bad-command" : "failed";
+  const code = badCommandWords.test(words) ? "bad-command" : "failed";
   return new RuntimeError(`${attempt} ${id}: ${words}`, {
     code,
     id,
@@ -31,4 +31,33 @@ function plainWords(detail: string): string {
     .replace(/^(runc|crun) create failed: /, "")
     .replace(/^unable to start container process: /, "")
     .trim();
+}
+
+export function failed(id: string, attempt: string, detail: string): RuntimeError {
+  return new RuntimeError(`${attempt} ${id}: ${detail}`, {
+    code: "failed",
+    id,
+    detail,
+  });
+}
+
+export function badCommand(id: string, detail: string): RuntimeError {
+  return new RuntimeError(`create ${id}: ${detail}`, {
+    code: "bad-command",
+    id,
+    detail,
+  });
+}
+
+export function notRunning(id: string): RuntimeError {
+  return new RuntimeError(`container ${id} is not running`, {
+    code: "not-running",
+    id,
+  });
+}
+
+export function asRuntimeError(id: string, attempt: string, error: unknown): RuntimeError {
+  if (error instanceof RuntimeError) return error;
+  const detail = error instanceof Error ? error.message : String(error);
+  return new RuntimeError(`${attempt} ${id}: ${detail}`, { code: "failed", id, detail }, { cause: error });
 }
