@@ -23,8 +23,8 @@ export async function command(
     stderr: "pipe",
   });
   const [output, complaint, exitCode] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
+    child.stdout.text(),
+    child.stderr.text(),
     child.exited,
   ]);
   if (exitCode === 0) return output;
@@ -32,7 +32,6 @@ export async function command(
   throw new LabError(`${args.join(" ")}: ${complaint.trim() || `exit code ${exitCode}`}`, {
     code: "command-failed",
     command: args.join(" "),
-    exitCode,
     output: complaint.trim(),
   });
 }

@@ -4,19 +4,19 @@
  * process of the machine dies in the same instant, containers included, and its mounts are gone. The
  * disk stays, as after a power cut.
  */
-import { existsSync, readFileSync, readdirSync, rmSync, rmdirSync } from "node:fs";
-import { join } from "node:path";
-import { command, type CommandOptions } from "./command.ts";
+import { readFileSync } from "node:fs";
 import { LabError } from "./errors.ts";
+import { allPids, argumentsOf, isAlive, killProcess, parentOf } from "./processes.ts";
 
 export interface MachineOptions {
   readonly name: string;
+  /** One of the arguments of process 1, by which it is found again; `LAB/NAME`. */
+  readonly mark: string;
   readonly networkNamespace: string;
-  /** Path below every cgroup tree; the machine's containers go under it. */
-  readonly cgroup: string;
 }
 
-const bootWaitMs = 5_000;
+const bootWaitMs = 10_000;
+const pollMs = 2;
 
 // Process 1 must adopt and reap what daemonises (conmon): a shell that waits for a child reaps all.
 const bootScript = [
@@ -27,128 +27,78 @@ const bootScript = [
   "while :; do sleep 86400; done",
 ].join("\n");
 
-/** Boots the machine; resolves with the pid, as seen from outside, of its process 1. */
+/** The argument that no process has but those of this machine's start. */
+export function machineMark(lab: string, name: string): string {
+  return `muster-machine=${lab}/${name}`;
+}
+
+/** Boots the machine; resolves with the pid, as seen from outside, of its process 1. Nothing is left of one that fails. */
 export async function boot(options: MachineOptions): Promise<number> {
   const outer = Bun.spawn(
     [
-      "nsenter",
-      `--net=/run/netns/${options.networkNamespace}`,
-      "--",
-      "unshare",
-      "--mount",
-      "--pid",
-      "--uts",
-      "--ipc",
-      "--fork",
-      "--kill-child=SIGKILL",
-      "--mount-proc",
-      "--",
-      "sh",
-      "-ec",
-      bootScript,
-      "sh",
-      options.name,
+      ...["nsenter", `--net=/run/netns/${options.networkNamespace}`, "--"],
+      ...["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child=SIGKILL", "--mount-proc"],
+      ...["--", "sh", "-ec", bootScript, options.mark, options.name],
     ],
-    { stdin: "ignore", stdout: "pipe", stderr: "pipe", detached: true },
+    // A session of its own: the terminal's signals are not for machines.
+    { cwd: "/", stdin: "ignore", stdout: "pipe", stderr: "pipe", detached: true },
   );
-  const first = await Promise.race([
-    outer.stdout
-      .getReader()
-      .read()
-      .then((chunk) => new TextDecoder().decode(chunk.value)),
-    Bun.sleep(bootWaitMs).then(() => ""),
-  ]);
-  const pid = childrenOf(outer.pid)[0];
+  const reader = outer.stdout.getReader();
+  const timer = setTimeout(() => outer.kill("SIGKILL"), bootWaitMs);
+  const first = new TextDecoder().decode((await reader.read()).value);
+  clearTimeout(timer);
+  const pid = childOf(outer.pid);
   if (!first.startsWith("booted") || pid === undefined) {
     outer.kill("SIGKILL");
-    throw new LabError(`machine ${options.name} did not boot: ${await new Response(outer.stderr).text()}`, {
+    const complaint = (await outer.stderr.text()).trim();
+    throw new LabError(`machine ${options.name} did not boot: ${complaint}`, {
       code: "command-failed",
       command: "unshare",
-      exitCode: outer.exitCode ?? -1,
-      output: "",
+      output: complaint,
     });
   }
+  await reader.cancel();
+  await outer.stderr.cancel();
   outer.unref();
   return pid;
 }
 
-function childrenOf(pid: number): number[] {
-  return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8")
-    .trim()
-    .split(" ")
-    .filter((word) => word !== "")
-    .map(Number);
+function childOf(pid: number): number | undefined {
+  try {
+    const [first = ""] = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ");
+    return first === "" ? undefined : Number(first);
+  } catch {
+    return undefined;
+  }
 }
 
 /** True while process 1 of the machine is the one that `boot` returned. */
-export function isOn(pid: number | undefined): boolean {
-  if (pid === undefined) return false;
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("sleep 86400");
-  } catch {
-    return false;
-  }
+export function isMachine(pid: number, mark: string): boolean {
+  return isAlive(pid) && argumentsOf(pid)?.includes(mark) === true;
 }
 
-/** The power goes: everything on the machine dies at once. Resolves when the last process is gone. */
+/**
+ * The power goes: everything on the machine dies at once. Resolves when the last process is gone, and
+ * with it whatever held its namespaces.
+ */
 export async function powerOff(pid: number): Promise<void> {
-  try {
-    process.kill(pid, "SIGKILL");
-  } catch {
-    return;
-  }
-  // A namespace's process 1 is a zombie until all others of the namespace are gone.
-  while (existsSync(`/proc/${pid}/ns/pid`) && isAlive(pid)) await Bun.sleep(2);
+  const outer = parentOf(pid);
+  killProcess(pid);
+  // A namespace's process 1 is not waited for before all others of the namespace are gone.
+  while (isAlive(pid)) await Bun.sleep(pollMs);
+  if (outer !== undefined && outer > 1)
+    while (argumentsOf(outer)?.[0] === "unshare" && isAlive(outer)) await Bun.sleep(pollMs);
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return !["Z", "X"].includes(stat.slice(stat.lastIndexOf(")") + 2, stat.lastIndexOf(")") + 3));
-  } catch {
-    return false;
-  }
+/** Ends all that carries the mark, half-booted machines included. Resolves with how many it found. */
+export async function powerOffMarked(isMark: (argument: string) => boolean): Promise<number> {
+  const found = allPids().filter((pid) => pid !== process.pid && argumentsOf(pid)?.some(isMark) === true);
+  for (const pid of found) killProcess(pid);
+  for (const pid of found) while (isAlive(pid)) await Bun.sleep(pollMs);
+  return found.length;
 }
 
 /** The words that run a command inside the machine. */
 export function inMachine(pid: number, args: readonly string[]): string[] {
   return ["nsenter", "-t", String(pid), "-m", "-p", "-u", "-i", "-n", "--", ...args];
-}
-
-export async function commandIn(
-  pid: number,
-  args: readonly string[],
-  options: CommandOptions = {},
-): Promise<string> {
-  return command(inMachine(pid, args), options);
-}
-
-/** Removes what the machine left in the cgroup trees; its processes are gone. */
-export function removeCgroups(cgroup: string): void {
-  for (const tree of ["", ...subdirectories("/sys/fs/cgroup")])
-    removeTree(join("/sys/fs/cgroup", tree, cgroup));
-}
-
-function subdirectories(path: string): string[] {
-  try {
-    return readdirSync(path, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
-      .map((entry) => entry.name);
-  } catch {
-    return [];
-  }
-}
-
-function removeTree(path: string): void {
-  if (!existsSync(path)) return;
-  for (const name of subdirectories(path)) removeTree(join(path, name));
-  try {
-    rmdirSync(path);
-  } catch {
-    // A process on its way out still holds it; the next removal finds it empty.
-  }
-}
-
-export function wipeDisk(path: string): void {
-  rmSync(path, { recursive: true, force: true });
 }

@@ -9,20 +9,19 @@ export interface SwitchOptions {
   readonly namespace: string;
 }
 
-/** The host part of the switch's own addresses; servers shared by all machines (a registry) listen there. */
+/** Two machines that do not hear each other, lower index first. */
+export type Cut = readonly [number, number];
+
+/** The switch's own addresses; servers shared by all machines (a registry) listen there. */
 export const switchAddress4 = "10.99.255.254";
 export const switchAddress6 = "fd99::fe";
 
 export function machineAddress4(index: number): string {
-  return `10.99.${Math.floor(index / 250)}.${(index % 250) + (index >= 250 ? 1 : 0)}`;
+  return `10.99.0.${index}`;
 }
 
 export function machineAddress6(index: number): string {
   return `fd99::1:${index.toString(16)}`;
-}
-
-export function portName(index: number): string {
-  return `p${index}`;
 }
 
 export function inNamespace(namespace: string, args: readonly string[]): string[] {
@@ -30,8 +29,7 @@ export function inNamespace(namespace: string, args: readonly string[]): string[
   return ["nsenter", `--net=/run/netns/${namespace}`, "--", ...args];
 }
 
-export async function createSwitch(options: SwitchOptions): Promise<void> {
-  const { namespace } = options;
+export async function createSwitch({ namespace }: SwitchOptions): Promise<void> {
   await command(["ip", "netns", "add", namespace]);
   await command(["ip", "-n", namespace, "-batch", "-"], {
     input: [
@@ -56,28 +54,12 @@ export async function createSwitch(options: SwitchOptions): Promise<void> {
   });
 }
 
-export async function removeSwitch(options: SwitchOptions): Promise<void> {
-  await command(["ip", "netns", "del", options.namespace], { mayFail: true });
-}
-
 /** Plugs a machine's namespace into the switch; its end is `eth0`. */
 export async function plug(options: SwitchOptions, index: number, machineNamespace: string): Promise<void> {
   const port = portName(index);
-  await command(["ip", "-n", options.namespace, "link", "del", port], { mayFail: true });
   await command([
-    "ip",
-    "link",
-    "add",
-    "eth0",
-    "netns",
-    machineNamespace,
-    "type",
-    "veth",
-    "peer",
-    "name",
-    port,
-    "netns",
-    options.namespace,
+    ...["ip", "link", "add", "eth0", "netns", machineNamespace, "type", "veth"],
+    ...["peer", "name", port, "netns", options.namespace],
   ]);
   await command(["ip", "-n", options.namespace, "link", "set", port, "master", "br0", "up"]);
   await command(["ip", "-n", machineNamespace, "-batch", "-"], {
@@ -87,7 +69,7 @@ export async function plug(options: SwitchOptions, index: number, machineNamespa
       `addr add ${machineAddress6(index)}/64 dev eth0 nodad`,
       "link set eth0 up",
       `route add default via ${switchAddress4}`,
-      `-6 route add default via ${switchAddress6}`,
+      `route add default via ${switchAddress6}`,
       "",
     ].join("\n"),
   });
@@ -98,20 +80,37 @@ export async function unplug(options: SwitchOptions, index: number): Promise<voi
   await command(["ip", "-n", options.namespace, "link", "set", portName(index), "down"], { mayFail: true });
 }
 
-/** Drops or restores all frames between the two machines, both ways. */
-export async function setCut(options: SwitchOptions, a: number, b: number, isCut: boolean): Promise<void> {
-  for (const [from, to] of [
-    [a, b],
-    [b, a],
-  ] as const) {
-    const verb = isCut ? "add" : "delete";
-    const element = `{ "${portName(from)}" . "${portName(to)}" }`;
-    await command(inNamespace(options.namespace, ["nft", verb, "element", "bridge", "lab", "cut", element]), {
-      mayFail: true,
-    });
-  }
+/** Takes the machine's cable away, both ends of it. */
+export async function removeCable(options: SwitchOptions, index: number): Promise<void> {
+  await command(["ip", "-n", options.namespace, "link", "del", portName(index)], { mayFail: true });
+}
+
+/** Drops or restores all frames between the two machines of each pair, both ways and in one stroke. */
+export async function setCuts(options: SwitchOptions, pairs: readonly Cut[], isCut: boolean): Promise<void> {
+  const changes = pairs.flatMap(([a, b]) => [element(a, b), element(b, a)]);
+  if (changes.length === 0) return;
+  const elements = `bridge lab cut { ${changes.join(", ")} }`;
+  // Deleting what is not there fails: it is added first, in the same transaction.
+  const lines = [`add element ${elements}`, ...(isCut ? [] : [`delete element ${elements}`]), ""];
+  await command(inNamespace(options.namespace, ["nft", "-f", "-"]), { input: lines.join("\n") });
 }
 
 export async function healAll(options: SwitchOptions): Promise<void> {
   await command(inNamespace(options.namespace, ["nft", "flush", "set", "bridge", "lab", "cut"]));
+}
+
+export async function listCuts(options: SwitchOptions): Promise<readonly Cut[]> {
+  const text = await command(inNamespace(options.namespace, ["nft", "list", "set", "bridge", "lab", "cut"]));
+  const pairs: Cut[] = [];
+  for (const [, a, b] of text.matchAll(/"p(\d+)" \. "p(\d+)"/g))
+    if (Number(a) < Number(b)) pairs.push([Number(a), Number(b)]);
+  return pairs.toSorted(([a, b], [c, d]) => a - c || b - d);
+}
+
+function portName(index: number): string {
+  return `p${index}`;
+}
+
+function element(from: number, to: number): string {
+  return `"${portName(from)}" . "${portName(to)}"`;
 }

@@ -91,6 +91,11 @@ const commands: readonly CommandEntry[] = [
     description: "end a deployment for good",
     load: async () => (await import("./delete.ts")).registerDelete,
   },
+  {
+    name: "lab",
+    description: "run a fleet of several machines on this one",
+    load: async () => (await import("../../lab/cli.ts")).registerLab,
+  },
 ];
 
 /** The program for one command line; `output` gets commander's own words. */
