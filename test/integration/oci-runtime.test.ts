@@ -302,7 +302,7 @@ function limit(v1: readonly [string, string], v2: readonly [string, string], gro
 }
 
 function cgroupsLeft(rig: OciRig): string[] {
-  return ["", "memory", "cpu", "pids", "freezer", "unified"]
+  return ["", ...readdirSync("/sys/fs/cgroup")]
     .map((tree) => join("/sys/fs/cgroup", tree, rig.options.cgroupParent))
     .filter((path) => existsSync(path));
 }

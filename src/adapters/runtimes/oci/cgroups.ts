@@ -1,5 +1,5 @@
 /** Control groups of containers, version 1 (also hybrid) and version 2. The OCI runtime makes and limits them; this reads and ends them. */
-import { readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { readFileSync, readdirSync, rmdirSync, writeFileSync } from "node:fs";
 import { isErrno, readIfThere } from "./bundle.ts";
 
 export interface CgroupTree {
@@ -75,12 +75,20 @@ export function killCgroup(tree: CgroupTree, group: string): void {
   }
 }
 
-/** Removes the group in every hierarchy; what is gone or still in use stays as it is. */
-export function removeCgroup(tree: CgroupTree, group: string): void {
-  for (const mount of tree.mounts)
-    try {
-      rmdirSync(`${mount}${group}`);
-    } catch (error) {
-      if (!isErrno(error, "ENOENT", "EBUSY", "ENOTEMPTY")) throw error;
-    }
+/** Removes the group and those inside it in every hierarchy; false when one of them is still in use. */
+export function removeCgroup(tree: CgroupTree, group: string): boolean {
+  return tree.mounts.map((mount) => removeGroup(`${mount}${group}`)).every(Boolean);
+}
+
+function removeGroup(path: string): boolean {
+  try {
+    for (const entry of readdirSync(path, { withFileTypes: true }))
+      if (entry.isDirectory() && !removeGroup(`${path}/${entry.name}`)) return false;
+    rmdirSync(path);
+    return true;
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return true;
+    if (isErrno(error, "EBUSY", "ENOTEMPTY")) return false;
+    throw error;
+  }
 }

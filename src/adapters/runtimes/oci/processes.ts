@@ -4,11 +4,7 @@ import { isErrno, readIfThere } from "./bundle.ts";
 
 /** Whether `pid` is alive and in the control group `group`; ids are never used again, so the group is the identity. */
 export function livesInCgroup(pid: number, group: string): boolean {
-  const stat = readIfThere(`/proc/${pid}/stat`);
-  if (stat === undefined) return false;
-  // The program's name is in parentheses and may hold anything; the state letter follows the last one.
-  const state = stat.charAt(stat.lastIndexOf(")") + 2);
-  if (state === "Z" || state === "X" || state === "") return false;
+  if (isDead(readIfThere(`/proc/${pid}/stat`))) return false;
   const groups = readIfThere(`/proc/${pid}/cgroup`) ?? "";
   return groups.split("\n").some((line) => `${line}/`.includes(`${group}/`));
 }
@@ -25,6 +21,25 @@ export function processesWithArgument(argument: string): number[] {
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
     .filter((pid) => pid !== process.pid && livesWithArgument(pid, argument));
+}
+
+/** Whether any thread of the process still runs; a dead process that nobody has reaped has none. */
+export function hasThreads(pid: number): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/task`).some(
+      (thread) => !isDead(readIfThere(`/proc/${pid}/task/${thread}/stat`)),
+    );
+  } catch (error) {
+    if (isErrno(error, "ENOENT", "ESRCH")) return false;
+    throw error;
+  }
+}
+
+/** By the text of its /proc stat file. */
+function isDead(stat: string | undefined): boolean {
+  // The program's name is in parentheses and may hold anything; the state letter follows the last one.
+  const state = stat?.charAt(stat.lastIndexOf(")") + 2);
+  return state === undefined || state === "" || state === "Z" || state === "X";
 }
 
 /** Harmless when the process is gone. */

@@ -4,7 +4,13 @@ import type { Clock } from "../../../ports/clock.ts";
 import { readPid, type BundlePaths } from "./bundle.ts";
 import { cgroupProcesses, killCgroup, removeCgroup, type CgroupTree } from "./cgroups.ts";
 import type { OverlayMounts } from "./overlay.ts";
-import { livesInCgroup, livesWithArgument, processesWithArgument, sendSignal } from "./processes.ts";
+import {
+  hasThreads,
+  livesInCgroup,
+  livesWithArgument,
+  processesWithArgument,
+  sendSignal,
+} from "./processes.ts";
 
 const SIGKILL = 9;
 /** A killed process that is still there after this hangs in the kernel; its monitor gets as long to write its record. */
@@ -37,7 +43,8 @@ export async function tearDown(
   // conmon writes its record into the directories that go next.
   await endMonitor(id, paths, clock);
   await ports.deleteState();
-  removeCgroup(tree, cgroup);
+  if (!(await waitUntil(clock, () => removeCgroup(tree, cgroup))))
+    throw new Error(`the control group of ${id} stays in use`);
   ports.overlays.unmount(paths.merged);
   await rm(paths.exit, { force: true });
   await rm(paths.directory, { recursive: true, force: true });
@@ -54,9 +61,11 @@ async function endMonitor(id: string, paths: BundlePaths, clock: Clock): Promise
 
 /** An agent that died in mid-create leaves conmon and the OCI runtime at work: both name the bundle. */
 async function endInterruptedCreate(paths: BundlePaths, clock: Clock): Promise<void> {
-  const working = () => processesWithArgument(paths.directory);
-  for (const pid of working()) sendSignal(pid, SIGKILL);
-  await waitUntil(clock, () => working().length === 0);
+  const working = processesWithArgument(paths.directory);
+  for (const pid of working) sendSignal(pid, SIGKILL);
+  // Their arguments are gone before their last thread is, which may yet finish making a control group.
+  await waitUntil(clock, () => working.every((pid) => !hasThreads(pid)));
+  if (processesWithArgument(paths.directory).length > 0) await endInterruptedCreate(paths, clock);
 }
 
 /** Whether `condition` came true in time. */
