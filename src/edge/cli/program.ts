@@ -96,6 +96,11 @@ const commands: readonly CommandEntry[] = [
     description: "run a fleet of several machines on this one",
     load: async () => (await import("../../lab/cli.ts")).registerLab,
   },
+  {
+    name: "chaos",
+    description: "break a deployment of the lab and measure until it is whole",
+    load: async () => (await import("../../lab/chaos-cli.ts")).registerChaos,
+  },
 ];
 
 /** The program for one command line; `output` gets commander's own words. */
