@@ -1,46 +1,117 @@
 # Sourced by demo.sh and check.sh: installs what this machine lacks. Debian's packages and npm are the only sources.
-# Afterwards `bun` on PATH is the pinned version and node_modules is as the lock file says.
+# Afterwards the pinned bun is first on PATH and node_modules is as the lock file says.
+# Apart from Debian's packages, everything lands in .tools and node_modules of this directory.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
+tools="$root/.tools"
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
-fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+fail() {
+  printf 'error: %s\n' "$*" >&2
+  exit 1
+}
 
-[ "$(id -u)" = 0 ] || fail "this needs root (network namespaces, containers); run it with sudo"
+[ "$(uname -s)" = Linux ] || fail "this needs Linux"
+[ "$(id -u)" = 0 ] || fail "this needs root (network namespaces, containers): run it with sudo"
 
-# Debian package for each program that must be there.
-declare -A package_of=(
-  [runc]=runc [conmon]=conmon [nft]=nftables [ip]=iproute2 [nsenter]=util-linux [unshare]=util-linux
-  [docker-registry]=docker-registry [umoci]=umoci [skopeo]=skopeo [busybox]=busybox-static [git]=git
-)
+# After a plain `su`, root's PATH lacks the directories of runc and nft.
+export PATH="$tools/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# A program of another C library cannot run inside a container that holds nothing else.
+has_static_busybox() { has busybox && ! head -c 4096 "$(command -v busybox)" | grep -q ld-linux; }
+
+apt() { NEEDRESTART_SUSPEND=1 DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@"; }
+
+apt_is_fresh=no
+refresh_apt() {
+  [ "$apt_is_fresh" = no ] || return 0
+  # A broken source of somebody else's is no reason to stop: what matters is whether the packages come.
+  apt update || say "apt-get update complained; going on"
+  apt_is_fresh=yes
+}
+
+# Installs packages in such a way that none of them starts a service.
+install_packages() {
+  has apt-get || fail "there is no apt-get; install these yourself: $*"
+  say "installing Debian packages: $*"
+  refresh_apt
+  (
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+      trap 'rm -f "$policy"' EXIT
+      printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy"
+    fi
+    # Last in the subshell: its exit code is the answer.
+    apt install -y --no-install-recommends -o Dpkg::Options::=--force-confold "$@" >/dev/null
+  ) || fail "apt-get could not install: $*"
+}
+
+# Only the program of Debian's docker-registry is wanted, not the service that its package enables.
+unpack_registry() {
+  has apt-get || fail "there is no apt-get; install docker-registry yourself"
+  say "unpacking docker-registry into .tools"
+  refresh_apt
+  local work
+  work=$(mktemp -d)
+  (
+    trap 'rm -rf "$work"' EXIT
+    # The user as whom apt downloads has to be able to write here.
+    chown _apt "$work" 2>/dev/null || true
+    cd "$work" &&
+      apt download docker-registry &&
+      dpkg-deb --extract docker-registry_*.deb tree &&
+      install -D -m 755 tree/usr/bin/docker-registry "$tools/bin/docker-registry"
+  ) || fail "docker-registry could not be fetched from Debian"
+}
+
+# The program alone, from npm's package for this machine's processor, without running anything of npm's.
+install_bun() {
+  local package
+  case "$(uname -m)" in
+    x86_64) package=@oven/bun-linux-x64 ;;
+    aarch64) package=@oven/bun-linux-aarch64 ;;
+    *) fail "Bun runs on x86_64 and aarch64, not on $(uname -m)" ;;
+  esac
+  say "installing Bun $bun_version from npm into .tools"
+  has npm || install_packages npm
+  mkdir -p "$tools/bin"
+  # A cache of our own: as root under sudo, the user's would be left with files that the user cannot change.
+  npm install --prefix "$tools" --cache "$tools/npm-cache" --no-save --ignore-scripts --no-audit --no-fund \
+    --loglevel=error "$package@$bun_version" >/dev/null || fail "npm could not install $package@$bun_version"
+  rm -rf "$tools/npm-cache"
+  ln -sf "../node_modules/$package/bin/bun" "$tools/bin/bun"
+  ln -sf bun "$tools/bin/bunx"
+}
+
 missing=()
-for program in "${!package_of[@]}"; do
-  command -v "$program" >/dev/null 2>&1 || missing+=("${package_of[$program]}")
-done
-command -v npm >/dev/null 2>&1 || missing+=(npm)
+need() { has "$1" || missing+=("$2"); }
+need runc runc
+need conmon conmon
+need nft nftables
+need ip iproute2
+need sysctl procps
+need mount mount
+need unshare util-linux
+need nsenter util-linux
+need umoci umoci
+need skopeo skopeo
+need curl curl
+has_static_busybox || missing+=(busybox-static)
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
-if [ "${#missing[@]}" -gt 0 ]; then
-  command -v apt-get >/dev/null 2>&1 || fail "these Debian packages are missing and there is no apt-get to install them: ${missing[*]}"
-  say "installing Debian packages: ${missing[*]}"
-  export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq
-  # A registry that starts by itself would take a port of this machine; we start our own when we need one.
-  apt-get install -y -qq --no-install-recommends -o Dpkg::Options::=--force-confold "${missing[@]}" >/dev/null
-fi
+if [ "${#missing[@]}" -gt 0 ]; then install_packages "${missing[@]}"; fi
+has docker-registry || unpack_registry
 
-bun_version=$(sed -n 's/.*"packageManager": "bun@\(.*\)".*/\1/p' package.json)
-if [ "$(bun --version 2>/dev/null)" != "$bun_version" ]; then
-  if [ "$(.tools/node_modules/.bin/bun --version 2>/dev/null)" != "$bun_version" ]; then
-    say "installing Bun $bun_version from npm"
-    mkdir -p .tools
-    npm install --prefix .tools --no-save --no-audit --no-fund --loglevel=error "bun@$bun_version" >/dev/null
-    # Where npm does not run a package's install script, the wrapper has no program yet.
-    .tools/node_modules/.bin/bun --version >/dev/null 2>&1 || (cd .tools/node_modules/bun && node install.js)
-  fi
-  PATH="$root/.tools/node_modules/.bin:$PATH"
-  export PATH
+bun_version=$(sed -n 's/.*"packageManager": "bun@\([^"]*\)".*/\1/p' package.json)
+[ -n "$bun_version" ] || fail "package.json does not say which Bun it wants"
+if [ "$(bun --version 2>/dev/null || true)" != "$bun_version" ]; then
+  install_bun
+  hash -r
 fi
 [ "$(bun --version)" = "$bun_version" ] || fail "Bun $bun_version could not be installed"
 
-bun install --frozen-lockfile --silent
+if [ ! -d node_modules ]; then say "installing the packages of bun.lock"; fi
+BUN_INSTALL_CACHE_DIR="${BUN_INSTALL_CACHE_DIR:-$tools/bun-cache}" bun install --frozen-lockfile --silent ||
+  fail "the packages of bun.lock could not be installed"
