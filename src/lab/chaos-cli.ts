@@ -38,7 +38,7 @@ export function registerChaos(program: Program, context: CliContext): void {
       flag(parseSpan),
       timeoutMsDefault,
     )
-    .option("--lab <name>", "which lab (default: lab)", flag(parseLabName))
+    .option("--lab <name>", "which lab (default: $MUSTER_LAB, or lab)", flag(parseLabName))
     .option("--dir <dir>", "where the lab's disks are")
     .action(async (name, options, self) => {
       const given = self.optsWithGlobals();
@@ -49,10 +49,13 @@ export function registerChaos(program: Program, context: CliContext): void {
       const { json } = given;
       await reportLabErrors(async () => {
         const lab = Lab.open(
-          placeOf({
-            ...(options.lab === undefined ? {} : { name: options.lab }),
-            ...(options.dir === undefined ? {} : { dir: options.dir }),
-          }),
+          placeOf(
+            {
+              ...(options.lab === undefined ? {} : { name: options.lab }),
+              ...(options.dir === undefined ? {} : { dir: options.dir }),
+            },
+            context.env,
+          ),
         );
         await waitRestored(lab, key, options.timeout);
         const rounds: ChaosRound[] = [];
@@ -79,8 +82,11 @@ export function registerChaos(program: Program, context: CliContext): void {
 }
 
 function describe(round: ChaosRound): string {
-  const what = round.killed === "replica" ? "a replica on" : `the power of the ${round.killed}'s machine,`;
-  return `killed ${what} ${round.machine}: whole after ${Math.round(round.wholeAfterMs)} ms`;
+  const what =
+    round.killed === "replica"
+      ? `a replica on ${round.machine} killed`
+      : `${round.killed} ${round.machine} without power`;
+  return `${what}: whole after ${Math.round(round.wholeAfterMs)} ms`;
 }
 
 function rounded(round: ChaosRound): ChaosRound {

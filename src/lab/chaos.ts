@@ -45,6 +45,8 @@ export async function waitRestored(lab: Lab, key: DeploymentKey, timeoutMs: numb
     const view = await witness.deployment();
     const cohort = await witness.cohort();
     if (view === undefined || cohort === undefined) return "no steward answers";
+    if (view.replicas.some((replica) => replica.phase !== "running"))
+      return "something is still being released";
     return witness.missing(view) ?? witness.surplus(view) ?? missingVoters(cohort, lab.machines.length);
   });
 }

@@ -19,8 +19,11 @@ export interface LabFlags {
   readonly name?: string;
 }
 
-export function placeOf(flags: LabFlags): LabPlace {
-  const name = flags.name ?? defaultName;
+export function placeOf(flags: LabFlags, env: CliContext["env"]): LabPlace {
+  const named = env["MUSTER_LAB"];
+  if (flags.name === undefined && named !== undefined && !parseLabName(named).ok)
+    throw usageFailure("$MUSTER_LAB is not a name of 1 to 8 lower-case letters and digits");
+  const name = flags.name ?? named ?? defaultName;
   return { name, directory: flags.dir ?? join(labsDirectory, name) };
 }
 
@@ -37,7 +40,7 @@ function labCommands(program: Program) {
     lab
       .command(name)
       .description(description)
-      .option("--name <name>", `which lab (default: ${defaultName})`, flag(parseLabName))
+      .option("--name <name>", `which lab (default: $MUSTER_LAB, or ${defaultName})`, flag(parseLabName))
       .option("--dir <dir>", `where its disks are (default: ${labsDirectory}/NAME)`);
 }
 
@@ -59,7 +62,7 @@ export function registerLab(program: Program, context: CliContext): void {
       const given = self.optsWithGlobals();
       await reportLabErrors(async () => {
         const signal = context.console.interrupted;
-        const made = Lab.up(placeOf(given), {
+        const made = Lab.up(placeOf(given, context.env), {
           machines,
           binary: selfCommand(),
           plainHttpRegistries: options.plainHttpRegistry,
@@ -79,14 +82,14 @@ export function registerLab(program: Program, context: CliContext): void {
   command("status", "show the machines of the lab").action(async (_options, self) => {
     const given = self.optsWithGlobals();
     await reportLabErrors(async () => {
-      await show(context, given, await Lab.open(placeOf(given)).status(), formatStatus);
+      await show(context, given, await Lab.open(placeOf(given, context.env)).status(), formatStatus);
     });
   });
 
   command("down", "end the lab and leave nothing behind").action(async (_options, self) => {
     const given = self.optsWithGlobals();
     await reportLabErrors(async () => {
-      const place = placeOf(given);
+      const place = placeOf(given, context.env);
       const isGone = await Lab.down(place);
       await show(context, given, { name: place.name, removed: isGone }, ({ removed }) =>
         removed ? "the lab is gone\n" : "there was no lab\n",
@@ -100,7 +103,7 @@ export function registerLab(program: Program, context: CliContext): void {
     .action(async (machine, words, _options, self) => {
       const given = self.optsWithGlobals();
       await reportLabErrors(async () => {
-        const args = Lab.open(placeOf(given)).wordsFor(machine, words, process.cwd());
+        const args = Lab.open(placeOf(given, context.env)).wordsFor(machine, words, process.cwd());
         const child = Bun.spawn([...args], { stdio: ["inherit", "inherit", "inherit"] });
         const code = await child.exited;
         context.exitCode = code;
@@ -119,7 +122,7 @@ function registerChanges(command: ReturnType<typeof labCommands>, context: CliCo
     act: (lab: Lab) => Promise<void>,
   ) =>
     reportLabErrors(async () => {
-      await act(Lab.open(placeOf(given)));
+      await act(Lab.open(placeOf(given, context.env)));
       await show(context, given, { done }, () => `${done}\n`);
     });
 

@@ -18,7 +18,7 @@ import {
   type LabPlace,
 } from "./lab-file.ts";
 import { labPrefix, removeLeftovers } from "./leftovers.ts";
-import { agentPids, killAgent, startAgent, type AgentPlace } from "./machine-agent.ts";
+import { agentPids, killAgent, membersAlive, startAgent, type AgentPlace } from "./machine-agent.ts";
 import { boot, inMachine, isMachine, machineMark, powerOff } from "./machine.ts";
 import {
   createSwitch,
@@ -61,6 +61,7 @@ export interface MachineStatus {
 }
 
 const agentPort = 7440;
+const metWaitMs = 10_000;
 export const machinesMax = 64;
 /** The machine in commands that stands for the switch's network. */
 export const switchName = "switch";
@@ -316,6 +317,23 @@ export class Lab {
     const { token }: { token: string } = JSON.parse(invite);
     const join = ["--join", `${machineAddress4(first.index)}:${agentPort}`, "--invite", token];
     await Promise.all(rest.map((one) => this.#startAgent(one, join)));
+    await this.#waitUntilMet();
+  }
+
+  /** An agent answers before the others have heard of it: resolves when each knows all. */
+  async #waitUntilMet(): Promise<void> {
+    const until = performance.now() + metWaitMs;
+    for (const { name } of this.machines) {
+      while ((await membersAlive(this.socketOf(name))) < this.machines.length) {
+        if (performance.now() > until)
+          throw new LabError(`${name} does not see all machines after ${metWaitMs / 1000} s`, {
+            code: "timeout",
+            what: "fleet",
+            afterMs: metWaitMs,
+          });
+        await Bun.sleep(5);
+      }
+    }
   }
 
   async #boot(one: LabMachine): Promise<void> {

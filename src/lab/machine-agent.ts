@@ -14,6 +14,7 @@ export interface AgentPlace {
 }
 
 const readyWaitMs = 20_000;
+const answerWaitMs = 1_000;
 const pollMs = 5;
 const logTailChars = 1_500;
 
@@ -30,7 +31,7 @@ export async function startAgent(place: AgentPlace, words: readonly string[]): P
   closeSync(log);
   child.unref();
   const until = performance.now() + readyWaitMs;
-  while (!(await answers(place.socketPath))) {
+  while ((await membersAlive(place.socketPath)) === 0) {
     const hasEnded = child.exitCode !== null || child.signalCode !== null;
     if (hasEnded || performance.now() > until) {
       const logTail = tailOf(place.logPath);
@@ -63,17 +64,18 @@ export function agentPids(place: AgentPlace): readonly number[] {
   });
 }
 
-export async function answers(socketPath: string): Promise<boolean> {
-  if (!existsSync(socketPath)) return false;
+/** How many nodes the agent knows to live, itself among them; 0 when it does not answer. */
+export async function membersAlive(socketPath: string): Promise<number> {
+  if (!existsSync(socketPath)) return 0;
   try {
     const response = await fetch("http://agent/v1/status", {
       unix: socketPath,
-      signal: AbortSignal.timeout(1_000),
+      signal: AbortSignal.timeout(answerWaitMs),
     });
-    await response.text();
-    return response.ok;
+    const status: { members: { alive: number } } = JSON.parse(await response.text());
+    return response.ok ? status.members.alive : 0;
   } catch {
-    return false;
+    return 0;
   }
 }
 
