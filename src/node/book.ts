@@ -342,9 +342,12 @@ export class Book {
         const endpoint = await fabric.attach({ id: endpointId, ipv6, ports: terms.template.ports });
         return { networkNamespace: endpoint.networkNamespace };
       }
-      case "create":
-        await runtime.create(containerSpecOf(terms, await this.#imageOf(terms), effect));
+      case "create": {
+        const endpoint = (await fabric.list()).find(({ id }) => id === endpointId);
+        const addresses = endpoint === undefined ? [] : [endpoint.ipv6, endpoint.ipv4];
+        await runtime.create(containerSpecOf(terms, await this.#imageOf(terms), { ...effect, addresses }));
         return {};
+      }
       case "start":
         await runtime.start(containerId);
         return {};

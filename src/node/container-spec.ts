@@ -8,6 +8,8 @@ export interface ContainerPlace {
   readonly containerId: string;
   readonly attempt: number;
   readonly networkNamespace?: string;
+  /** Of the replica, as its own host name resolves. */
+  readonly addresses: readonly string[];
 }
 
 const hostNameMax = 63;
@@ -23,6 +25,7 @@ export function containerSpecOf(terms: PromiseTerms, image: Image, place: Contai
     workingDirectory: image.config.workingDirectory === "" ? "/" : image.config.workingDirectory,
     user: image.config.user,
     hostname: `${terms.name}-${terms.replica}`.slice(-hostNameMax).replace(/^-+/, ""),
+    addresses: place.addresses,
     ...(place.networkNamespace === undefined ? {} : { networkNamespace: place.networkNamespace }),
     cpuMillis: template.resources.cpuMillis,
     memoryBytes: template.resources.memoryBytes,

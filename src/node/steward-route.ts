@@ -24,6 +24,8 @@ export interface RouteFailure {
 }
 
 const retryPauseMs = 50;
+/** A node that says nothing for so long is asked again later: perhaps it died with the question. */
+const patienceMs = 500;
 
 export async function pause(clock: Clock, milliseconds: number): Promise<void> {
   await new Promise<void>((resolve) => clock.at(clock.now() + milliseconds, resolve));
@@ -50,7 +52,7 @@ export async function askSteward<T>(
       asked.add(node);
       const leftMs = deadline - ports.clock.now();
       if (leftMs <= 0) return { ok: false, error: { tried, isStale: false } };
-      const answer = await ask(node, leftMs);
+      const answer = await ask(node, Math.min(leftMs, patienceMs));
       if (answer.kind === "done") return { ok: true, value: answer.value };
       if (answer.kind === "unknown-group") strangers += 1;
       if (answer.kind === "not-steward" && answer.steward !== undefined) queue.unshift(answer.steward);

@@ -114,11 +114,7 @@ export type RuntimeErrorInfo =
 export class RuntimeError extends Error {
   override readonly name = "RuntimeError";
   readonly info: RuntimeErrorInfo;
-  constructor(
-    message: string,
-    info: RuntimeErrorInfo,
-    options?: { cause?: unknown },
-  ) {
+  constructor(message: string, info: RuntimeErrorInfo, options?: { cause?: unknown }) {
     super(message, options);
     this.info = info;
   }

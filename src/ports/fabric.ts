@@ -30,10 +30,7 @@ export interface Fabric {
   detach(id: string): Promise<void>;
   list(): Promise<readonly Endpoint[]>;
   /** Who has a port of this machine that nobody may publish again; undefined when it is free. Words for people. */
-  portHolder(
-    port: number,
-    protocol: "tcp" | "udp",
-  ): Promise<string | undefined>;
+  portHolder(port: number, protocol: "tcp" | "udp"): Promise<string | undefined>;
   close(): Promise<void>;
 }
 
@@ -55,11 +52,7 @@ export type FabricErrorInfo =
 export class FabricError extends Error {
   override readonly name = "FabricError";
   readonly info: FabricErrorInfo;
-  constructor(
-    message: string,
-    info: FabricErrorInfo,
-    options?: { cause?: unknown },
-  ) {
+  constructor(message: string, info: FabricErrorInfo, options?: { cause?: unknown }) {
     super(message, options);
     this.info = info;
   }

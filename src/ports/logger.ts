@@ -1,7 +1,5 @@
 /** Diagnostics. Messages are constant; what varies goes into fields. No secrets, ever. */
-export type LogFields = Readonly<
-  Record<string, string | number | boolean | undefined>
->;
+export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>;
 
 /** `error` a human must act; `warn` degraded and retrying; `info` once per change of life cycle; `debug` per message. */
 export interface Logger {

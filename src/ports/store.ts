@@ -58,13 +58,9 @@ export interface Store {
   commit(writes: readonly StoreWrite[]): Promise<void>;
   get(table: StoreTable, key: string): Promise<Uint8Array | undefined>;
   /** Every record of a table, ordered by key. */
-  scan(
-    table: StoreTable,
-  ): Promise<readonly { readonly key: string; readonly value: Uint8Array }[]>;
+  scan(table: StoreTable): Promise<readonly { readonly key: string; readonly value: Uint8Array }[]>;
   /** The group's log in index order; empty when there is none. */
-  readLog(
-    group: GroupId,
-  ): Promise<readonly { readonly index: number; readonly value: Uint8Array }[]>;
+  readLog(group: GroupId): Promise<readonly { readonly index: number; readonly value: Uint8Array }[]>;
   close(): Promise<void>;
 }
 
@@ -83,11 +79,7 @@ export type StoreErrorInfo =
 export class StoreError extends Error {
   override readonly name = "StoreError";
   readonly info: StoreErrorInfo;
-  constructor(
-    message: string,
-    info: StoreErrorInfo,
-    options?: { cause?: unknown },
-  ) {
+  constructor(message: string, info: StoreErrorInfo, options?: { cause?: unknown }) {
     super(message, options);
     this.info = info;
   }

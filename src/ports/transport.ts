@@ -42,8 +42,8 @@ export interface TransportHandlers {
   open(from: NodeId, method: string, header: Uint8Array, stream: Duplex): void;
 }
 
-/** What became of a stream probe: the agent answered, the machine refused, or nothing came back. */
-export type ProbeOutcome = "answered" | "refused" | "timeout";
+/** The agent answered; the machine took the connection and its agent was silent; the machine refused; or nothing came back. */
+export type ProbeOutcome = "answered" | "accepted" | "refused" | "timeout";
 
 export interface Transport {
   start(handlers: TransportHandlers): Promise<void>;
@@ -65,10 +65,7 @@ export interface Transport {
     options: { readonly timeoutMs: number },
   ): Promise<Duplex>;
   /** Connects anew, to tell a dead machine from a dead agent. Never rejects. */
-  probe(
-    to: PeerAddress,
-    options: { readonly timeoutMs: number },
-  ): Promise<ProbeOutcome>;
+  probe(to: PeerAddress, options: { readonly timeoutMs: number }): Promise<ProbeOutcome>;
   close(): Promise<void>;
 }
 
@@ -102,11 +99,7 @@ export type TransportErrorInfo =
 export class TransportError extends Error {
   override readonly name = "TransportError";
   readonly info: TransportErrorInfo;
-  constructor(
-    message: string,
-    info: TransportErrorInfo,
-    options?: { cause?: unknown },
-  ) {
+  constructor(message: string, info: TransportErrorInfo, options?: { cause?: unknown }) {
     super(message, options);
     this.info = info;
   }

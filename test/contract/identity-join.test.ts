@@ -36,7 +36,7 @@ const found = (name: string, at = name): Promise<Identity> =>
 
 async function startMember(identity: Identity): Promise<TlsTransport> {
   const service: JoinService = new JoinService(
-    { wallMs: Date.now, members: () => transport.addresses() },
+    { wallMs: Date.now, members: () => [{ id: identity.id, addresses: transport.addresses() }] },
     { identity },
   );
   const transport: TlsTransport = new TlsTransport(
@@ -114,7 +114,7 @@ test("any member admits; the new member is equal and admits the next", async () 
       nowMs,
     },
   );
-  expect(second.members).toContain(firstTransport.addresses()[0] ?? "");
+  expect(second.members).toEqual([{ id: first.id, addresses: [...firstTransport.addresses()] }]);
   expect(second.identity.fingerprint).toBe(first.fingerprint);
   expect(await loadIdentity(join(directory, "second"))).toEqual(second.identity);
   const secondTransport = await startMember(second.identity);

@@ -229,7 +229,9 @@ export function transportSuite(name: string, createHarness: () => Promise<Transp
       const at = (address: string): PeerAddress => ({ id: b.peer.id, addresses: [address] });
       expect(await a.transport.probe(b.peer, quick)).toBe("answered");
       expect(await a.transport.probe(at(await harness.refusingAddress()), quick)).toBe("refused");
-      expect(await a.transport.probe(at(await harness.silentAddress()), { timeoutMs: 200 })).toBe("timeout");
+      // A machine whose agent is stopped takes the connection; one without power does not.
+      const silence = await a.transport.probe(at(await harness.silentAddress()), { timeoutMs: 200 });
+      expect(["accepted", "timeout"]).toContain(silence);
       await b.transport.close();
       expect(await a.transport.probe(b.peer, quick)).toBe("refused");
     });

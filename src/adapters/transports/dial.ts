@@ -27,6 +27,8 @@ export interface DialOptions {
 }
 
 export interface DialEvents {
+  /** The machine took the connection; whether somebody speaks on it is not known yet. */
+  accepted?(): void;
   /** Connected and checked. The receiver owns the connection and calls `become` at once. */
   connected(connection: Connection): void;
   failed(failure: DialFailure): void;
@@ -78,6 +80,7 @@ export function dial(options: DialOptions, events: DialEvents): () => void {
           opened.terminate();
           return;
         }
+        events.accepted?.();
         opened.setNoDelay(true);
         timer = setTimeout(() => fail("unreachable", "connected, but no hello came"), options.helloMs);
       },

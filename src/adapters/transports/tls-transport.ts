@@ -140,22 +140,27 @@ export class TlsTransport implements Transport {
     return new Promise((resolve) => {
       let left = to.addresses.length;
       let isRefused = false;
+      const accepted = new Set<Address>();
       const cancels: (() => void)[] = [];
       const end = (outcome: ProbeOutcome): void => {
         clearTimeout(timer);
         for (const cancel of cancels) cancel();
         resolve(outcome);
       };
-      const timer = setTimeout(() => end(isRefused ? "refused" : "timeout"), options.timeoutMs);
+      const verdict = (): ProbeOutcome =>
+        accepted.size > 0 ? "accepted" : isRefused ? "refused" : "timeout";
+      const timer = setTimeout(() => end(verdict()), options.timeoutMs);
       for (const address of to.addresses)
         cancels.push(
           this.#dial(to.id, address, {
+            accepted: () => void accepted.add(address),
             connected: (connection) => {
               connection.close("a probe");
               end("answered");
             },
             failed: ({ kind }) => {
               left -= 1;
+              accepted.delete(address);
               isRefused ||= kind === "refused";
               if (left === 0 && isRefused) end("refused");
             },
