@@ -170,7 +170,6 @@ export class Agent implements NodeApi {
         },
         errand: (group, errand) => void runErrand({ peers, logger }, group, errand),
         publishCharter: (charter) => void this.#directory.publish(charter),
-        changed: () => {},
         retire: (group) => void this.#groups.drop(group.id),
       },
       { self: options.id },

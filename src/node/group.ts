@@ -45,8 +45,6 @@ export interface GroupPorts {
   readonly send: (group: GroupId, messages: readonly Message[]) => void;
   readonly errand: (group: Group, errand: Errand) => void;
   readonly publishCharter: (charter: Charter) => void;
-  /** The voters or the steward changed. */
-  readonly changed: (group: Group) => void;
   readonly retire: (group: Group) => void;
   readonly policy: PlacementPolicy;
 }
@@ -282,7 +280,6 @@ export class Group {
           term: effect.term,
         });
         if (!this.#isLeading) this.#caughtUp.clear();
-        this.#ports.changed(this);
         return;
       case "proposal-dropped":
         this.#dropped(effect.proposal, effect.reason);
@@ -394,7 +391,6 @@ export class Group {
       case "publish-charter":
         this.#charter = effect.charter;
         this.#ports.publishCharter(effect.charter);
-        this.#ports.changed(this);
         return;
       case "event":
         this.events.publish(effect.event);
