@@ -1,4 +1,5 @@
 /** `muster lab`: the commands around a fleet on one machine. */
+import { rmdirSync } from "node:fs";
 import { join } from "node:path";
 import type { CliContext } from "../edge/cli/console.ts";
 import { selfCommand } from "../edge/cli/detach.ts";
@@ -91,6 +92,7 @@ export function registerLab(program: Program, context: CliContext): void {
     await reportLabErrors(async () => {
       const place = placeOf(given, context.env);
       const isGone = await Lab.down(place);
+      removeEmpty(labsDirectory);
       await show(context, given, { name: place.name, removed: isGone }, ({ removed }) =>
         removed ? "the lab is gone\n" : "there was no lab\n",
       );
@@ -111,6 +113,14 @@ export function registerLab(program: Program, context: CliContext): void {
     });
 
   registerChanges(command, context);
+}
+
+function removeEmpty(directory: string): void {
+  try {
+    rmdirSync(directory);
+  } catch {
+    // It was never made, or another lab is in it.
+  }
 }
 
 /** The commands that break machines and links, and mend them. */
