@@ -47,7 +47,7 @@ if (said !== undefined && said !== `${manifest.version} (${commit})`)
   throw new Error(`${outfile} does not say its version: ${said}`);
 const { size } = await Bun.file(outfile).stat();
 console.log(
-  `${outfile}: ${(size / 2 ** 20).toFixed(1)} MiB, ${said === undefined ? "not run: no qemu for it" : said}`,
+  `${outfile}: ${(size / 2 ** 20).toFixed(1)} MiB, ${said === undefined ? "not run: nothing here can run it" : said}`,
 );
 
 /** What the binary says to --version, in an empty directory with node_modules hidden where the system lets us. */
@@ -69,7 +69,13 @@ async function check(binary: string, architecture: "x64" | "arm64"): Promise<str
     ...command,
   ];
   const isRoot = process.getuid?.() === 0 && Bun.which("unshare") !== null;
-  return (await run(isRoot ? hidden : command)).trim();
+  try {
+    return (await run(isRoot ? hidden : command)).trim();
+  } catch (error) {
+    // An emulator without the other architecture's C library cannot run anything.
+    if (emulator !== undefined && String(error).includes("ld-linux")) return undefined;
+    throw error;
+  }
 }
 
 /** Short hash of the sources, with a mark when they differ from it. */

@@ -321,7 +321,8 @@ export class Agent implements NodeApi {
 
   async deployments(namespace: string | undefined): Promise<readonly DeploymentView[]> {
     const charters = await this.#requests.charters(namespace);
-    return Promise.all(charters.map((charter) => this.#requests.deploymentOf(charter)));
+    const views = await Promise.all(charters.map((charter) => this.#requests.deploymentOf(charter)));
+    return views.filter(({ status }) => status !== "deleted");
   }
 
   async inspect(key: DeploymentKey): Promise<Outcome<DeploymentView, Problem>> {

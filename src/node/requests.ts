@@ -91,7 +91,9 @@ export class Requests {
   async inspect(key: DeploymentKey): Promise<Outcome<DeploymentView, Problem>> {
     const charter = await this.#charterOf(deploymentIdOf(key.namespace, key.name));
     if (charter === undefined || charter.deleted) return refused(notFound(key));
-    return ok(await this.deploymentOf(charter));
+    const view = await this.deploymentOf(charter);
+    // A member that lingers after the deletion knows it still; to users it is gone.
+    return view.status === "deleted" ? refused(notFound(key)) : ok(view);
   }
 
   async cohort(key: DeploymentKey): Promise<Outcome<CohortView, Problem>> {
