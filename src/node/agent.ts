@@ -8,12 +8,10 @@ import { membershipDefaults } from "../core/membership/options.ts";
 import { createSpreadPolicy } from "../core/placement/policy.ts";
 import { freeOf, type BookSummary } from "../core/placement/book.ts";
 import { createRng } from "../core/rng.ts";
-import type { Candidate, NamedNode } from "../core/cohort/messages.ts";
 import type { Charter } from "../model/charter.ts";
 import type { HistoryEvent } from "../model/event.ts";
 import type { NodeId } from "../model/ids.ts";
-import type { MemberMeta } from "../model/member.ts";
-import { ok, refused, type Outcome } from "../model/outcome.ts";
+import { refused, type Outcome } from "../model/outcome.ts";
 import type { Problem } from "../model/problem.ts";
 import type { DeploymentSpec } from "../model/spec.ts";
 import type { CohortView, DeploymentView, NodeView, PromiseView, StatusView } from "../model/views.ts";
@@ -25,8 +23,6 @@ import type { ImageStore } from "../ports/image-store.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { Store } from "../ports/store.ts";
 import type { PeerAddress, Transport } from "../ports/transport.ts";
-import { eventsMethod, methods } from "../wire/calls.ts";
-import { historyEventSchema } from "../wire/cohort.ts";
 import { decodeAs } from "../wire/codec.ts";
 import * as v from "valibot";
 import { Book } from "./book.ts";
@@ -36,9 +32,10 @@ import { Fleet, pushPullMethod } from "./fleet.ts";
 import type { Fleet as FleetSnapshot, Group } from "./group.ts";
 import { Groups } from "./groups.ts";
 import { ConsensusInbox, installHandlers } from "./handlers.ts";
-import { followHistory } from "./history-stream.ts";
+import { fleetSnapshot, gossipedMeta } from "./fleet-picture.ts";
+import { dropLeftovers } from "./leftovers.ts";
+import { openHistory, type HistoryQuery } from "./history-stream.ts";
 import { InstanceStreams } from "./instance-streams.ts";
-import { MessageStream } from "./message-stream.ts";
 import type {
   DeclareOptions,
   DeploymentKey,
@@ -50,9 +47,10 @@ import type {
 import type { AgentOptions } from "./options.ts";
 import { Peers } from "./peers.ts";
 import { Reporter } from "./reporter.ts";
-import { Requests } from "./requests.ts";
+import { gatherPromises } from "./promise-gathering.ts";
+import { notFound, Requests } from "./requests.ts";
 import { Turn } from "./turn.ts";
-import { nodeView, type FleetView } from "./views.ts";
+import { nodeView, promiseView, type FleetView } from "./views.ts";
 
 export interface AgentPorts {
   readonly transport: Transport;
@@ -71,10 +69,8 @@ export interface AgentPorts {
 }
 
 const consensusChannel = "consensus";
-const callTimeoutMs = 1_000;
-/** Free resources are gossiped at most this often, and in steps of this size. */
+/** Free resources are gossiped at most this often. */
 const metaPauseMs = 1_000;
-const memoryStepBytes = 16 * 1024 * 1024;
 const auditIntervalMs = 10_000;
 /** Members named to one that joins: enough that some are still there when it asks. */
 const seedsMax = 16;
@@ -112,7 +108,7 @@ export class Agent implements NodeApi {
       id: options.id,
       name: options.name,
       addresses: options.addresses,
-      meta: this.#metaWith(options.capacity),
+      meta: gossipedMeta(options, options.capacity),
       seed: seed(),
       membership: membershipDefaults,
     });
@@ -121,7 +117,7 @@ export class Agent implements NodeApi {
     const peers = this.#peers;
     const view: FleetView = { fleetPrefix: options.fleetPrefix, member: (id) => this.#fleet.member(id) };
     const policy = createSpreadPolicy(createRng(seed()));
-    const fleet = (): FleetSnapshot => this.#fleetSnapshot();
+    const fleet = (): FleetSnapshot => fleetSnapshot(this.#fleet.members());
     this.#directory = new Directory(
       { turn: this.#turn, clock, store, logger, peers, deposed: (loser) => this.#standDown(loser) },
       { self: options.id, seed: seed() },
@@ -337,54 +333,20 @@ export class Agent implements NodeApi {
     scope: "fleet" | "node",
   ): Promise<{ promises: readonly PromiseView[]; unreachable: readonly string[] }> {
     if (scope === "node") return { promises: this.#ownPromises(), unreachable: [] };
-    const unreachable: string[] = [];
-    const lists = await Promise.all(
-      this.#fleet.members().map(async ({ id, name, status }): Promise<readonly PromiseView[]> => {
-        if (status === "left") return [];
-        try {
-          if (status === "dead") throw new Error("dead");
-          const views: PromiseView[] = JSON.parse(
-            (await this.#peers.call(id, methods.promises, {}, callTimeoutMs)).json,
-          );
-          return views;
-        } catch {
-          unreachable.push(name);
-          return [];
-        }
-      }),
-    );
-    const promises = lists.flat().sort((a, b) => (a.promise < b.promise ? -1 : 1));
-    return { promises, unreachable: unreachable.sort() };
+    return gatherPromises(this.#peers, this.#fleet.members());
   }
 
   async events(
     key: DeploymentKey,
-    options: { readonly follow: boolean; readonly sinceIndex: number; readonly signal: AbortSignal },
+    options: HistoryQuery,
   ): Promise<Outcome<AsyncIterable<HistoryEvent>, Problem>> {
     const charter = await this.#requests.charterOf(key);
-    if (charter === undefined) {
-      return refused({
-        code: "not-found",
-        message: `there is no deployment ${key.namespace}/${key.name}`,
-        next: "muster ps -A lists all of them",
-      });
-    }
-    const here = this.#groups.get(charter.group);
-    if (here?.state !== undefined) return ok(followHistory(here, options));
-    const header = { group: charter.group, follow: options.follow, sinceIndex: options.sinceIndex };
-    for (const voter of charter.voters) {
-      try {
-        const duplex = await this.#peers.open(voter, eventsMethod, header, callTimeoutMs);
-        options.signal.addEventListener("abort", () => duplex.abort(), { once: true });
-        return ok(parsedEvents(new MessageStream(duplex)));
-      } catch (error) {
-        this.#ports.logger.debug("no events from a voter", { voter, error: String(error) });
-      }
-    }
-    return refused({
-      code: "unreachable",
-      message: `no voter of ${key.namespace}/${key.name} can be reached`,
-    });
+    if (charter === undefined) return refused(notFound(key));
+    return openHistory(
+      { groups: this.#groups, peers: this.#peers, logger: this.#ports.logger },
+      charter,
+      options,
+    );
   }
 
   async logs(key: DeploymentKey, query: LogQuery): Promise<Outcome<AsyncIterable<ReplicaLogLine>, Problem>> {
@@ -431,37 +393,9 @@ export class Agent implements NodeApi {
   }
 
   #fleetChanged(): void {
-    const snapshot = this.#fleetSnapshot();
+    const snapshot = fleetSnapshot(this.#fleet.members());
     this.#directory.liveChanged([...snapshot.alive, ...snapshot.suspect].map(({ id }) => id));
     for (const group of this.#groups.all()) group.fleetChanged(snapshot);
-  }
-
-  #fleetSnapshot(): FleetSnapshot {
-    const alive: Candidate[] = [];
-    const suspect: NamedNode[] = [];
-    const dead: NamedNode[] = [];
-    for (const { id, name, status, meta } of this.#fleet.members()) {
-      const free = { cpuMillis: meta.freeCpuMillis, memoryBytes: meta.freeMemoryBytes };
-      if (status === "alive")
-        alive.push({ id, name, free, ...(meta.zone === undefined ? {} : { zone: meta.zone }) });
-      else if (status === "suspect") suspect.push({ id, name });
-      else dead.push({ id, name });
-    }
-    return { alive, suspect, dead };
-  }
-
-  #metaWith(free: { readonly cpuMillis: number; readonly memoryBytes: number }): MemberMeta {
-    const { version, architecture, zone, capacity } = this.#options;
-    return {
-      version,
-      architecture,
-      ...(zone === undefined ? {} : { zone }),
-      capacityCpuMillis: capacity.cpuMillis,
-      capacityMemoryBytes: capacity.memoryBytes,
-      freeCpuMillis: free.cpuMillis,
-      freeMemoryBytes: Math.floor(free.memoryBytes / memoryStepBytes) * memoryStepBytes,
-      protocolVersions: [1, 1],
-    };
   }
 
   #scheduleMeta(): void {
@@ -469,7 +403,7 @@ export class Agent implements NodeApi {
     const { clock } = this.#ports;
     this.#metaTimer = clock.at(clock.now() + metaPauseMs, () => {
       this.#metaTimer = undefined;
-      const meta = this.#metaWith(freeOf(this.#book.summary()));
+      const meta = gossipedMeta(this.#options, freeOf(this.#book.summary()));
       const text = JSON.stringify(meta);
       if (text === this.#gossipedMeta) return;
       this.#gossipedMeta = text;
@@ -478,24 +412,7 @@ export class Agent implements NodeApi {
   }
 
   #ownPromises(): readonly PromiseView[] {
-    const { id, name } = this.#options;
-    return this.#book.entries().map(({ terms, report }): PromiseView => ({
-      promise: terms.id,
-      namespace: terms.namespace,
-      name: terms.name,
-      replica: terms.replica,
-      node: id,
-      nodeName: name,
-      phase: report.phase,
-      assessment:
-        report.phase === "backoff" || report.phase === "starting" || report.phase === "admitted"
-          ? "late"
-          : "kept",
-      restarts: report.restarts,
-      sinceMs: report.sinceMs,
-      ...(report.message === undefined ? {} : { message: report.message }),
-      resources: terms.template.resources,
-    }));
+    return this.#book.entries().map((entry) => promiseView(entry, this.#options));
   }
 
   /** Another lineage of the deployment is the living one: this one's member here ends. */
@@ -509,31 +426,9 @@ export class Agent implements NodeApi {
   #scheduleAudit(): void {
     const { clock } = this.#ports;
     this.#auditTimer = clock.at(clock.now() + auditIntervalMs, () => {
-      void this.#audit().finally(() => {
+      void dropLeftovers(this.#groups, this.#directory, this.#options.id).finally(() => {
         if (!this.#isClosed) this.#scheduleAudit();
       });
     });
   }
-
-  /** Groups without a steward may be leftovers: deleted, deposed or left without this node while it was away. */
-  async #audit(): Promise<void> {
-    for (const group of this.#groups.all()) {
-      if (group.steward !== undefined) continue;
-      const charter = await this.#directory.charterOf(group.charter.deployment);
-      if (charter !== undefined && this.#isLeftover(group, charter)) await this.#groups.drop(group.id);
-    }
-  }
-
-  #isLeftover(group: Group, charter: Charter): boolean {
-    if (charter.epoch < group.charter.epoch) return false;
-    if (charter.group !== group.id) return true;
-    return (
-      charter.deleted ||
-      (!charter.voters.includes(this.#options.id) && charter.version > group.charter.version)
-    );
-  }
-}
-
-async function* parsedEvents(stream: MessageStream): AsyncGenerator<HistoryEvent> {
-  for await (const message of stream.messages()) yield v.parse(historyEventSchema, message);
 }

@@ -2,7 +2,6 @@
  * Drives the keeper: the durable promise book, and the steps that make it true through the runtime,
  * the image store and the fabric. It knows nothing of cohorts but whom to report to.
  */
-import { constants } from "node:os";
 import type {
   BookRecord,
   HeldPromise,
@@ -10,7 +9,6 @@ import type {
   KeeperEvent,
   KeeperInput,
   StepEffect,
-  StepFailure,
   SweepTarget,
 } from "../core/keeper/messages.ts";
 import { KeeperMachine } from "../core/keeper/machine.ts";
@@ -18,20 +16,19 @@ import type { KeeperOptions } from "../core/keeper/options.ts";
 import { admit } from "../core/placement/quote.ts";
 import type { BookLine, BookSummary, TakenPort } from "../core/placement/book.ts";
 import { quote } from "../core/placement/quote.ts";
-import { replicaAddress } from "../model/address.ts";
 import type { GroupId, NodeId, PromiseId } from "../model/ids.ts";
 import type { CallAnswer, PlacementRequest, Refusal } from "../model/placement.ts";
 import type { CohortRef, InstanceReport, PromiseTerms } from "../model/promise.ts";
 import type { PortSpec, Resources } from "../model/spec.ts";
 import type { Clock } from "../ports/clock.ts";
-import { RuntimeError, type ContainerRuntime } from "../ports/container-runtime.ts";
-import { FabricError, type Fabric } from "../ports/fabric.ts";
-import { ImageError, type Image, type ImageStore } from "../ports/image-store.ts";
+import type { ContainerRuntime } from "../ports/container-runtime.ts";
+import type { Fabric } from "../ports/fabric.ts";
+import type { ImageStore } from "../ports/image-store.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { Store, StoreWrite } from "../ports/store.ts";
 import { decodeAs, encode } from "../wire/codec.ts";
 import { bookRecordSchema } from "../wire/book.ts";
-import { containerSpecOf } from "./container-spec.ts";
+import { failureOf, InstanceSteps } from "./instance-steps.ts";
 import { MachineLane } from "./machine-lane.ts";
 import type { Turn, Work } from "./turn.ts";
 
@@ -63,15 +60,13 @@ export interface Admission {
 }
 
 const listRetryMs = 1_000;
-const signalKill = 9;
-const signalTerm = 15;
 
 export class Book {
   readonly #ports: BookPorts;
   readonly #options: BookOptions;
   readonly #machine: KeeperMachine;
   readonly #lane: MachineLane<KeeperInput, KeeperEffect>;
-  readonly #pulls = new Map<PromiseId, AbortController>();
+  readonly #steps: InstanceSteps;
   /** Awards whose `admission` has not come yet, oldest first. */
   readonly #admissions: ((admitted: ReadonlySet<PromiseId>) => void)[] = [];
   #unwatch: (() => void) | undefined;
@@ -83,6 +78,7 @@ export class Book {
     this.#ports = ports;
     this.#options = options;
     this.#machine = new KeeperMachine(options.keeper);
+    this.#steps = new InstanceSteps(ports, options);
     this.#lane = new MachineLane(ports, {
       machine: this.#machine,
       timeout: { kind: "timeout" },
@@ -103,7 +99,7 @@ export class Book {
   close(): void {
     this.#lane.close();
     this.#unwatch?.();
-    for (const pull of this.#pulls.values()) pull.abort();
+    this.#steps.close();
   }
 
   /** All promises that are not stopped. */
@@ -289,7 +285,7 @@ export class Book {
         void this.#step(effect);
         return;
       case "abort":
-        this.#pulls.get(effect.promise)?.abort();
+        this.#steps.abort(effect.promise);
         return;
       case "sweep":
         void this.#sweep(effect.target);
@@ -324,77 +320,11 @@ export class Book {
   async #step(effect: StepEffect): Promise<void> {
     const { promise, step } = effect;
     try {
-      const result = await this.#perform(effect);
+      const result = await this.#steps.perform(effect);
       this.#lane.feed({ kind: "step-done", promise, step, ...result });
     } catch (error) {
       this.#lane.feed({ kind: "step-failed", promise, step, error: failureOf(error) });
     }
-  }
-
-  async #perform(effect: StepEffect): Promise<{ imageDigest?: string; networkNamespace?: string }> {
-    const { runtime, fabric } = this.#ports;
-    const { terms, containerId, endpointId } = effect;
-    switch (effect.step) {
-      case "ensure-image":
-        return { imageDigest: (await this.#pull(effect)).digest };
-      case "attach": {
-        const ipv6 = replicaAddress(this.#options.fleetPrefix, terms.deployment, terms.replica);
-        const endpoint = await fabric.attach({ id: endpointId, ipv6, ports: terms.template.ports });
-        return { networkNamespace: endpoint.networkNamespace };
-      }
-      case "create": {
-        const endpoint = (await fabric.list()).find(({ id }) => id === endpointId);
-        const addresses = endpoint === undefined ? [] : [endpoint.ipv6, endpoint.ipv4];
-        await runtime.create(containerSpecOf(terms, await this.#imageOf(terms), { ...effect, addresses }));
-        return {};
-      }
-      case "start":
-        await runtime.start(containerId);
-        return {};
-      case "stop":
-        await runtime.signal(containerId, await this.#stopSignal(terms));
-        return {};
-      case "kill":
-        await runtime.signal(containerId, signalKill);
-        return {};
-      case "remove":
-        await runtime.remove(containerId);
-        return {};
-      case "detach":
-        await fabric.detach(endpointId);
-        return {};
-    }
-  }
-
-  async #pull({ promise, terms }: StepEffect): Promise<Image> {
-    const found = await this.#ports.images.find(terms.template.image);
-    if (found !== undefined) return found;
-    const abort = new AbortController();
-    this.#pulls.set(promise, abort);
-    try {
-      return await this.#ports.images.ensure(terms.template.image, { signal: abort.signal });
-    } finally {
-      this.#pulls.delete(promise);
-    }
-  }
-
-  async #imageOf(terms: PromiseTerms): Promise<Image> {
-    const { image } = terms.template;
-    const found = await this.#ports.images.find(image);
-    if (found === undefined) {
-      throw new ImageError(`image ${image} is not on this node any more`, {
-        code: "not-found",
-        reference: image,
-      });
-    }
-    return found;
-  }
-
-  async #stopSignal(terms: PromiseTerms): Promise<number> {
-    const image = await this.#ports.images.find(terms.template.image);
-    const name = image?.config.stopSignal ?? "SIGTERM";
-    const numbers: Readonly<Record<string, number>> = constants.signals;
-    return numbers[name] ?? (Number(name) || signalTerm);
   }
 
   async #sweep(target: SweepTarget): Promise<void> {
@@ -447,27 +377,4 @@ export class Book {
         logger.info(event.name, { promise: event.promise });
     }
   }
-}
-
-/** Codes for which trying again soon will not help. */
-const permanentCodes: ReadonlySet<string> = new Set([
-  "bad-command",
-  "bad-reference",
-  "bad-archive",
-  "bad-manifest",
-  "digest-mismatch",
-  "no-platform",
-  "plain-http",
-  "unauthorized",
-]);
-
-function failureOf(error: unknown): StepFailure {
-  if (error instanceof RuntimeError || error instanceof FabricError || error instanceof ImageError) {
-    return { code: error.info.code, message: error.message, permanent: permanentCodes.has(error.info.code) };
-  }
-  return {
-    code: "failed",
-    message: error instanceof Error ? error.message : String(error),
-    permanent: false,
-  };
 }

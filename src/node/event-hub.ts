@@ -15,9 +15,9 @@ export class EventHub {
   async *follow(signal: AbortSignal): AsyncGenerator<HistoryEvent> {
     const backlog: HistoryEvent[] = [];
     let wake: () => void = () => {};
-    let isCut = false;
+    const lag = { isTooLong: false };
     const listener = (event: HistoryEvent): void => {
-      if (backlog.length >= backlogMax) isCut = true;
+      if (backlog.length >= backlogMax) lag.isTooLong = true;
       else backlog.push(event);
       wake();
     };
@@ -25,7 +25,7 @@ export class EventHub {
     this.#listeners.add(listener);
     signal.addEventListener("abort", onAbort);
     try {
-      while (!signal.aborted && !isCut) {
+      while (!signal.aborted && !lag.isTooLong) {
         const next = backlog.shift();
         if (next === undefined) await new Promise<void>((resolve) => (wake = resolve));
         else yield next;

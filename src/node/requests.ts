@@ -290,7 +290,7 @@ export class Requests {
   }
 }
 
-function notFound({ namespace, name }: DeploymentKey): Problem {
+export function notFound({ namespace, name }: DeploymentKey): Problem {
   return {
     code: "not-found",
     message: `there is no deployment ${namespace}/${name}`,

@@ -1,9 +1,17 @@
 /** Turns what a cohort member knows into what people are shown. Pure functions. */
 import type { CohortState, PromiseRecord } from "../core/cohort/state.ts";
+import type { BookView } from "../core/keeper/messages.ts";
 import { replicaAddress } from "../model/address.ts";
 import { shortId, type NodeId } from "../model/ids.ts";
 import type { MemberRecord } from "../model/member.ts";
-import type { CohortView, DeploymentView, Freshness, NodeView, ReplicaView } from "../model/views.ts";
+import type {
+  CohortView,
+  DeploymentView,
+  Freshness,
+  NodeView,
+  PromiseView,
+  ReplicaView,
+} from "../model/views.ts";
 
 /** What the node knows about the fleet, for names and statuses. */
 export interface FleetView {
@@ -33,6 +41,28 @@ export function nodeView(
     ...(meta.zone === undefined ? {} : { zone: meta.zone }),
     labels: member.id === self ? labels : {},
     self: member.id === self,
+  };
+}
+
+/** `late`: promised and not running yet, or not any more for the moment. */
+export function promiseView(
+  { terms, report }: BookView,
+  node: { readonly id: NodeId; readonly name: string },
+): PromiseView {
+  const isLate = report.phase === "backoff" || report.phase === "starting" || report.phase === "admitted";
+  return {
+    promise: terms.id,
+    namespace: terms.namespace,
+    name: terms.name,
+    replica: terms.replica,
+    node: node.id,
+    nodeName: node.name,
+    phase: report.phase,
+    assessment: isLate ? "late" : "kept",
+    restarts: report.restarts,
+    sinceMs: report.sinceMs,
+    ...(report.message === undefined ? {} : { message: report.message }),
+    resources: terms.template.resources,
   };
 }
 
