@@ -54,14 +54,14 @@ export async function foundFleet(
   await refuseExisting(dataDirectory);
   const issuingKeyPem = createKeyPem();
   const { nowMs } = options;
-  const rootPem = await createRootCertificate({
+  const rootPem = createRootCertificate({
     fleetName: options.name,
     issuingKeyPem,
     publicKey: publicKeyOf(issuingKeyPem),
     nowMs,
   });
   const keyPem = createKeyPem();
-  const certificatePem = await issueNodeCertificate({
+  const certificatePem = issueNodeCertificate({
     id: nodeIdOfKey(keyPem),
     publicKey: publicKeyOf(keyPem),
     rootPem,

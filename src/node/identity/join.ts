@@ -167,7 +167,7 @@ export class JoinService {
       throw new IdentityError("refused", "the request is not signed with the key it names");
     const { rootPem, issuingKeyPem, datagramKey } = this.#identity;
     const answer: v.InferOutput<typeof answerSchema> = {
-      certificatePem: await issueNodeCertificate({
+      certificatePem: issueNodeCertificate({
         id: nodeIdOf(raw),
         publicKey: raw,
         rootPem,
