@@ -142,7 +142,9 @@ export class Requests {
   /** A member's own charter saves asking the guardians, unless it speaks of a deletion that something newer may follow. */
   async #charterOf(deployment: DeploymentId): Promise<Charter | undefined> {
     const group = this.#ports.groups.of(deployment);
-    if (group !== undefined && !group.charter.deleted && group.steward !== undefined) return group.charter;
+    // A follower's charter may be older than the state it has applied.
+    const isActive = group !== undefined && !group.charter.deleted && group.state?.status === "active";
+    if (isActive && group.steward !== undefined) return group.charter;
     return this.#ports.directory.charterOf(deployment);
   }
 
