@@ -4,7 +4,7 @@ import { directoryDefaults, type DirectoryEffect, type DirectoryInput } from "..
 import { refText, type DirectoryRecord, type IndexEntry } from "../core/directory/record.ts";
 import { createRng } from "../core/rng.ts";
 import { defined } from "../model/assert.ts";
-import type { Charter } from "../model/charter.ts";
+import { lineageOf, type Charter } from "../model/charter.ts";
 import type { DeploymentId, NodeId } from "../model/ids.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/logger.ts";
@@ -81,12 +81,14 @@ export class Directory {
   /** Resolves with what the guardians have afterwards: another charter when that one is newer. */
   async publish(charter: Charter): Promise<Charter> {
     const { namespace, name, deployment: id, epoch, version } = charter;
-    const entry: IndexEntry = { name, id, epoch, version, isPresent: !charter.deleted };
+    const lineage = lineageOf(charter);
+    const entry: IndexEntry = { name, id, epoch, version, lineage, isPresent: !charter.deleted };
     const namespaces: IndexEntry = {
       name: namespace,
       id: namespaceKeyOf(namespace),
       epoch: 0,
       version: 0,
+      lineage: "",
       isPresent: true,
     };
     const [record] = await Promise.all([

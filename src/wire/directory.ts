@@ -17,6 +17,7 @@ export const recordSchema = v.variant("kind", [
           id: idSchema,
           epoch: countSchema,
           version: countSchema,
+          lineage: v.pipe(v.string(), v.maxLength(32)),
           isPresent: v.boolean(),
         }),
       ),

@@ -34,6 +34,7 @@ const indexRecord: fc.Arbitrary<DirectoryRecord> = fc
       id,
       epoch: small,
       version: small,
+      lineage: fc.constantFrom("a", "b"),
       isPresent: fc.boolean(),
     }),
     { selector: ({ name }) => name, minLength: 1 },
@@ -65,7 +66,7 @@ for (const [name, record] of [
   });
 }
 
-test("of two foundings at one epoch and version the lower founder wins", () => {
+test("of two foundings at one epoch the lower founder wins, whatever happened to the other since", () => {
   const charter = {
     deployment: key,
     namespace: "shop",
@@ -83,13 +84,14 @@ test("of two foundings at one epoch and version the lower founder wins", () => {
   const high = {
     kind: "charter",
     key,
-    charter: { ...charter, group: "high", founder: "b".repeat(32) },
+    charter: { ...charter, group: "high", founder: "b".repeat(32), version: 9, deleted: true },
   } as const;
   expect(mergeRecords(high, low)).toEqual(low);
+  expect(mergeRecords(low, high)).toEqual(low);
 });
 
 test("a tombstone with a greater version takes a name out, a lesser one does not", () => {
-  const entry = { name: "web", id: key, epoch: 1, version: 5, isPresent: true };
+  const entry = { name: "web", id: key, epoch: 1, version: 5, lineage: "a", isPresent: true };
   const index = (version: number, isPresent: boolean): DirectoryRecord => ({
     kind: "index",
     key,
@@ -97,6 +99,17 @@ test("a tombstone with a greater version takes a name out, a lesser one does not
   });
   expect(mergeRecords(index(5, true), index(6, false))).toEqual(index(6, false));
   expect(mergeRecords(index(5, true), index(4, false))).toEqual(index(5, true));
+});
+
+test("a lineage that lost does not take a name out", () => {
+  const entry = { name: "web", id: key, epoch: 1, version: 1, lineage: "a", isPresent: true };
+  const winner: DirectoryRecord = { kind: "index", key, entries: [entry] };
+  const loser: DirectoryRecord = {
+    kind: "index",
+    key,
+    entries: [{ ...entry, version: 7, lineage: "b", isPresent: false }],
+  };
+  expect(mergeRecords(winner, loser)).toEqual(winner);
 });
 
 test("the hash does not depend on the order of fields", () => {

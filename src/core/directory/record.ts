@@ -9,9 +9,11 @@ import { idPattern, type DeploymentId } from "../../model/ids.ts";
 export interface IndexEntry {
   readonly name: string;
   readonly id: DeploymentId;
-  /** Those of the charter that the entry speaks of; the greater pair is newer. */
+  /** Those of the charter that the entry speaks of. */
   readonly epoch: number;
   readonly version: number;
+  /** Orders the foundings of one epoch; the lower one wins. */
+  readonly lineage: string;
   /** False once the deployment is deleted: a tombstone. */
   readonly isPresent: boolean;
 }
@@ -98,9 +100,10 @@ export function tombstoneText(record: DirectoryRecord, name: string): string | u
   return entry === undefined || entry.isPresent ? undefined : entryText(entry);
 }
 
-/** By epoch, then version; at a draw the tombstone wins, then the lower id. */
+/** As charters: by epoch, lineage, version; at a draw the tombstone wins, then the lower id. */
 function compareEntries(a: IndexEntry, b: IndexEntry): number {
   if (a.epoch !== b.epoch) return a.epoch - b.epoch;
+  if (a.lineage !== b.lineage) return compareText(b.lineage, a.lineage);
   if (a.version !== b.version) return a.version - b.version;
   if (a.isPresent !== b.isPresent) return a.isPresent ? -1 : 1;
   return compareText(b.id, a.id);
@@ -115,8 +118,8 @@ function charterText(charter: Charter): string {
   return JSON.stringify(Object.entries(charter).sort(([a], [b]) => compareText(a, b)));
 }
 
-function entryText({ name, id, epoch, version, isPresent }: IndexEntry): string {
-  return JSON.stringify([name, id, epoch, version, isPresent]);
+function entryText({ name, id, epoch, version, lineage, isPresent }: IndexEntry): string {
+  return JSON.stringify([name, id, epoch, version, lineage, isPresent]);
 }
 
 function fnv1a(text: string, basis: number): string {

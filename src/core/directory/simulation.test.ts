@@ -175,7 +175,7 @@ function charter(
 }
 
 function index(key: string, name: string, version: number, isPresent = true): DirectoryRecord {
-  return { kind: "index", key, entries: [{ name, id: key, epoch: 1, version, isPresent }] };
+  return { kind: "index", key, entries: [{ name, id: key, epoch: 1, version, lineage: "a", isPresent }] };
 }
 
 describe("puts and gets", () => {
