@@ -1,12 +1,12 @@
 /**
- * Start and weight of the agent: `bun bench/start.ts [--binary dist/muster] [--reps 15] [--settle 5] [--json]`.
+ * Start and weight of the agent: `bun bench/start.ts [--binary dist/muster] [--reps 15] [--settle 5] [--idle 60] [--json]`.
  *
  * Prints milliseconds from exec until GET /v1/status answers on the socket, on a fresh data directory (which
  * founds a fleet) and on the same directory again, and the memory of each of three agents that form a fleet:
  * when they have found each other, and after `--settle` seconds of nothing to do. Runs in network, mount and
  * control-group surroundings of its own, so that no agent of this machine is disturbed. Needs root.
  */
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -16,6 +16,7 @@ const { values } = parseArgs({
     binary: { type: "string", default: join(import.meta.dir, "..", "dist", "muster") },
     reps: { type: "string", default: "15" },
     settle: { type: "string", default: "5" },
+    idle: { type: "string", default: "60" },
     json: { type: "boolean", default: false },
     inside: { type: "boolean", default: false },
   },
@@ -50,9 +51,9 @@ try {
   await Bun.sleep(Number(values.settle) * 1_000);
   const cpuBefore = await Promise.all(fleet.map(cpuMsOf));
   const idle = await Promise.all(fleet.map(memoryOf));
-  await Bun.sleep(10_000);
+  await Bun.sleep(Number(values.idle) * 1_000);
   const cpuAfter = await Promise.all(fleet.map(cpuMsOf));
-  const idleCpu = cpuAfter.map((ms, i) => (ms - (cpuBefore[i] ?? 0)) / 100);
+  const idleCpu = cpuAfter.map((ms, i) => (ms - (cpuBefore[i] ?? 0)) / (Number(values.idle) * 10));
   report({ fresh, again, joined, idle, idleCpu });
 } finally {
   for (const { child } of running) child.kill("SIGKILL");
@@ -110,10 +111,8 @@ async function fleetOfThree(): Promise<readonly AgentProcess[]> {
   for (const { directory } of [first, ...others]) {
     const unix = join(directory, "muster.sock");
     for (;;) {
-      const status: { members: { alive: number } } = await (
-        await fetch("http://muster/v1/status", { unix })
-      ).json();
-      if (status.members.alive === 3) break;
+      const status = await (await fetch("http://muster/v1/status", { unix })).text();
+      if (/"alive":\s*3\b/.test(status)) break;
       await Bun.sleep(5);
     }
   }
@@ -133,11 +132,12 @@ async function memoryOf({ child }: AgentProcess): Promise<Memory> {
   return { rss: of("Rss"), pss: of("Pss"), anonymous: of("Anonymous") };
 }
 
-/** CPU milliseconds since the process began (10 ms ticks, all threads). */
+/** CPU milliseconds since the process began, all threads that live. */
 async function cpuMsOf({ child }: AgentProcess): Promise<number> {
-  const text = await readFile(`/proc/${child.pid}/stat`, "utf8");
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[11]) + Number(fields[12])) * 10;
+  const threads = await readdir(`/proc/${child.pid}/task`);
+  const read = async (thread: string): Promise<number> =>
+    Number((await readFile(`/proc/${child.pid}/task/${thread}/schedstat`, "utf8")).split(" ")[0]) / 1e6;
+  return (await Promise.all(threads.map(read))).reduce((sum, ms) => sum + ms, 0);
 }
 
 function report(figures: {
@@ -164,7 +164,7 @@ function report(figures: {
   console.log(`RSS MiB of each of three, once joined: ${memory(joined)}`);
   console.log(`RSS MiB after ${values.settle} s of nothing:     ${memory(idle)}`);
   console.log(
-    `idle CPU, % of one core over 10 s:     ${idleCpu.map((share) => share.toFixed(2)).join("; ")}`,
+    `idle CPU, % of one core over ${values.idle} s:     ${idleCpu.map((share) => share.toFixed(2)).join("; ")}`,
   );
 }
 

@@ -7,6 +7,7 @@ import { OciImageStore, ociImageStoreDefaults } from "../adapters/images/oci/oci
 import { OciRuntime, ociRuntimeDefaults } from "../adapters/runtimes/oci/oci-runtime.ts";
 import { SqliteStore } from "../adapters/stores/sqlite-store.ts";
 import { JsonLinesLogger } from "../adapters/system/json-lines-logger.ts";
+import { ProgramMemory } from "../adapters/system/program-memory.ts";
 import { SystemClock } from "../adapters/system/system-clock.ts";
 import { SystemEntropy } from "../adapters/system/system-entropy.ts";
 import { reachableAt, TlsTransport } from "../adapters/transports/tls-transport.ts";
@@ -50,7 +51,13 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     const { identity, seeds } = await identityFor(options);
     const agent = compose(options, { clock, logger, store, identity, seeds });
     await agent.start();
-    return { api: agent, closed: agent.closed, close: async () => agent.close() };
+    const memory = new ProgramMemory({ clock, logger });
+    memory.start();
+    const close = async (): Promise<void> => {
+      memory.close();
+      await agent.close();
+    };
+    return { api: agent, closed: agent.closed, close };
   } catch (error) {
     await store.close();
     throw asProblem(error, options);
