@@ -33,7 +33,7 @@ import type { Fleet as FleetSnapshot, Group } from "./group.ts";
 import { Groups } from "./groups.ts";
 import { ConsensusInbox, installHandlers } from "./handlers.ts";
 import { fleetSnapshot, gossipedMeta } from "./fleet-picture.ts";
-import { dropLeftovers } from "./leftovers.ts";
+import { Leftovers } from "./leftovers.ts";
 import { openHistory, type HistoryQuery } from "./history-stream.ts";
 import { InstanceStreams } from "./instance-streams.ts";
 import type {
@@ -86,6 +86,7 @@ export class Agent implements NodeApi {
   readonly #directory: Directory;
   readonly #book: Book;
   readonly #groups: Groups;
+  readonly #leftovers: Leftovers;
   readonly #reporter: Reporter;
   readonly #requests: Requests;
   readonly #streams: InstanceStreams;
@@ -119,7 +120,14 @@ export class Agent implements NodeApi {
     const policy = createSpreadPolicy(createRng(seed()));
     const fleet = (): FleetSnapshot => fleetSnapshot(this.#fleet.members());
     this.#directory = new Directory(
-      { turn: this.#turn, clock, store, logger, peers, deposed: (loser) => this.#standDown(loser) },
+      {
+        turn: this.#turn,
+        clock,
+        store,
+        logger,
+        peers,
+        deposed: (loser) => void this.#leftovers.standDown(loser.group),
+      },
       { self: options.id, seed: seed() },
     );
     this.#book = new Book(
@@ -138,18 +146,20 @@ export class Agent implements NodeApi {
     );
     const charterOf = async (deployment: string): Promise<Charter | undefined> =>
       this.#directory.charterOf(deployment);
+    const releaseGroup = (group: string, reason: string): void => {
+      const held = this.#book.held().filter((one) => one.group === group);
+      if (held.length === 0) return;
+      this.#book.release(
+        held.map(({ promise }) => promise),
+        reason,
+      );
+    };
     this.#reporter = new Reporter({
       peers,
       logger,
       charterOf,
       cohortChanged: (cohort) => this.#book.cohortChanged(cohort),
-      releaseGroup: (group, reason) => {
-        const held = this.#book.held().filter((one) => one.group === group);
-        this.#book.release(
-          held.map(({ promise }) => promise),
-          reason,
-        );
-      },
+      releaseGroup,
     });
     this.#groups = new Groups(
       {
@@ -167,6 +177,17 @@ export class Agent implements NodeApi {
         errand: (group, errand) => void runErrand({ peers, logger }, group, errand),
         publishCharter: (charter) => void this.#directory.publish(charter),
         retire: (group) => void this.#groups.drop(group.id),
+      },
+      { self: options.id },
+    );
+    this.#leftovers = new Leftovers(
+      {
+        peers,
+        groups: this.#groups,
+        directory: this.#directory,
+        logger,
+        held: () => this.#book.held(),
+        release: releaseGroup,
       },
       { self: options.id },
     );
@@ -415,18 +436,10 @@ export class Agent implements NodeApi {
     return this.#book.entries().map((entry) => promiseView(entry, this.#options));
   }
 
-  /** Another lineage of the deployment is the living one: this one's member here ends. */
-  #standDown(loser: Charter): void {
-    const group = this.#groups.get(loser.group);
-    if (group === undefined) return;
-    this.#ports.logger.warn("cohort deposed", { group: loser.group });
-    void this.#groups.drop(group.id);
-  }
-
   #scheduleAudit(): void {
     const { clock } = this.#ports;
     this.#auditTimer = clock.at(clock.now() + auditIntervalMs, () => {
-      void dropLeftovers(this.#groups, this.#directory, this.#options.id).finally(() => {
+      void this.#leftovers.look().finally(() => {
         if (!this.#isClosed) this.#scheduleAudit();
       });
     });

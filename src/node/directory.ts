@@ -33,6 +33,7 @@ const namespacesKey = namespaceKeyOf("");
 
 export class Directory {
   readonly #ports: DirectoryPorts;
+  readonly #machine: DirectoryMachine;
   readonly #lane: MachineLane<DirectoryInput, DirectoryEffect>;
   readonly #gets = new Map<number, (record: DirectoryRecord | undefined) => void>();
   readonly #puts = new Map<number, (record: DirectoryRecord | undefined) => void>();
@@ -40,12 +41,12 @@ export class Directory {
 
   constructor(ports: DirectoryPorts, options: { readonly self: NodeId; readonly seed: number }) {
     this.#ports = ports;
-    const machine = new DirectoryMachine(
+    this.#machine = new DirectoryMachine(
       { id: options.self, rng: createRng(options.seed) },
       directoryDefaults,
     );
     this.#lane = new MachineLane(ports, {
-      machine,
+      machine: this.#machine,
       timeout: { kind: "timeout" },
       work: (effect) => this.#work(effect),
     });
@@ -71,6 +72,12 @@ export class Directory {
     else if (message.kind === "found")
       this.#lane.feed({ kind: "message", from, message: { ...message, copy: message.copy } });
     else this.#lane.feed({ kind: "message", from, message });
+  }
+
+  /** The charter as held here, without asking anyone: guardians have it. */
+  held(deployment: DeploymentId): Charter | undefined {
+    const record = this.#machine.held({ kind: "charter", key: deployment });
+    return record?.kind === "charter" ? record.charter : undefined;
   }
 
   async charterOf(deployment: DeploymentId): Promise<Charter | undefined> {

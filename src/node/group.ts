@@ -64,6 +64,8 @@ export type Fleet = {
 
 /** Log entries after which a snapshot replaces them. */
 const entriesPerSnapshot = 1_000;
+/** That of the bootstrap snapshot; the first election raises it. */
+const foundingTerm = 1;
 /** A learner this close to the commit index needs no more than a moment to be a voter. */
 const caughtUpEntries = 64;
 const proposalSchema = v.object({ proposal: v.number() });
@@ -127,6 +129,11 @@ export class Group {
   /** The steward as this member knows it. */
   get steward(): NodeId | undefined {
     return this.#leader;
+  }
+
+  /** As it was founded: no election was held and nothing written, so that nothing is lost when it is forgotten. */
+  get isUntouched(): boolean {
+    return this.#consensus.status().term <= foundingTerm;
   }
 
   get isSteward(): boolean {

@@ -26,6 +26,8 @@ export class Groups {
   readonly #ports: GroupsPorts;
   readonly #self: NodeId;
   readonly #groups = new Map<GroupId, Group>();
+  /** Groups whose first writes are under way. */
+  readonly #joining = new Map<GroupId, Promise<Group>>();
 
   constructor(ports: GroupsPorts, options: { readonly self: NodeId }) {
     this.#ports = ports;
@@ -73,47 +75,61 @@ export class Groups {
 
   /** A founding voter: durable when this resolves. Repeating it changes nothing. */
   async found(charter: Charter, snapshot: Snapshot): Promise<Group> {
-    const existing = this.#groups.get(charter.group);
-    if (existing !== undefined) return existing;
     const hardState = { term: snapshot.term, vote: undefined, commit: snapshot.index };
-    await this.#ports.store.commit([
+    const writes: StoreWrite[] = [
       { kind: "put", table: "snapshots", key: charter.group, value: encode({ charter, snapshot }) },
-      {
-        kind: "put",
-        table: "hard-states",
-        key: charter.group,
-        value: encode({ ...hardState, vote: undefined }),
-      },
-    ]);
-    return (
-      this.#groups.get(charter.group) ??
-      this.#open(charter, { hardState, snapshot, entries: [], applied: snapshot.index })
-    );
+      { kind: "put", table: "hard-states", key: charter.group, value: encode(hardState) },
+    ];
+    return this.#join(charter, writes, { hardState, snapshot, entries: [], applied: snapshot.index });
   }
 
   /** A learner: empty until the steward sends it the log. */
   async enlist(charter: Charter): Promise<Group> {
-    const existing = this.#groups.get(charter.group);
-    if (existing !== undefined) return existing;
     const value = encode({ charter });
-    await this.#ports.store.commit([{ kind: "put", table: "snapshots", key: charter.group, value }]);
-    return this.#groups.get(charter.group) ?? this.#open(charter, joiningState());
+    const writes: StoreWrite[] = [{ kind: "put", table: "snapshots", key: charter.group, value }];
+    return this.#join(charter, writes, joiningState());
   }
 
-  /** Forgets the group, on disk too. */
+  /**
+   * Forgets the group, on disk too. Only for one that is dead for good or that counts this node out: a voter
+   * that forgets its vote can give it twice, and what it has acknowledged counts as kept.
+   */
   async drop(id: GroupId): Promise<void> {
-    this.#groups.get(id)?.close();
+    const group = this.#groups.get(id);
+    if (group === undefined) return;
+    group.close();
     this.#groups.delete(id);
-    const writes: StoreWrite[] = [
+    this.#ports.logger.debug("group dropped", { group: id });
+    await this.#write([
       { kind: "delete", table: "snapshots", key: id },
       { kind: "delete", table: "hard-states", key: id },
       { kind: "drop-log", group: id },
-    ];
-    await this.#ports.store.commit(writes);
+    ]);
   }
 
   close(): void {
     for (const group of this.#groups.values()) group.close();
+  }
+
+  /** Whoever asks for a group that is being made gets the same one: what is on disk is what runs. */
+  async #join(charter: Charter, writes: readonly StoreWrite[], stored: StoredState): Promise<Group> {
+    const existing = this.#groups.get(charter.group) ?? this.#joining.get(charter.group);
+    if (existing !== undefined) return existing;
+    const joining = this.#write(writes).then(() => this.#open(charter, stored));
+    this.#joining.set(charter.group, joining);
+    try {
+      return await joining;
+    } finally {
+      this.#joining.delete(charter.group);
+    }
+  }
+
+  /** In the order of the turn, so that nothing a dropped group still had to write comes after its deletion. */
+  async #write(writes: readonly StoreWrite[]): Promise<void> {
+    const { turn } = this.#ports;
+    await new Promise<void>((done) => {
+      turn.enqueue(() => turn.carryOut(this, [{ kind: "write", writes, done }]));
+    });
   }
 
   #open(charter: Charter, stored: StoredState): Group {

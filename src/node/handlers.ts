@@ -81,10 +81,7 @@ function installCohortHandlers(ports: HandlerPorts): void {
     return {};
   });
   peers.handle(methods.abandon, async (_from, { group }) => {
-    // Only what never led and never applied anything is a leftover of a founding.
-    const member = groups.get(group);
-    if (member !== undefined && member.status().commitIndex <= 1 && !member.isSteward)
-      await groups.drop(group);
+    if (groups.get(group)?.isUntouched === true) await groups.drop(group);
     return {};
   });
   peers.handle(methods.lead, (_from, { group }) => {
