@@ -101,7 +101,7 @@ export class Agent implements NodeApi {
   constructor(ports: AgentPorts, options: AgentOptions) {
     this.#ports = ports;
     this.#options = options;
-    const { transport, clock, logger, store, entropy } = ports;
+    const { transport, clock, logger, entropy } = ports;
     this.#startedAt = clock.now();
     this.#turn = new Turn(ports);
     const seed = (): number => new DataView(entropy.bytes(4).slice().buffer).getUint32(0);
@@ -120,14 +120,7 @@ export class Agent implements NodeApi {
     const policy = createSpreadPolicy(createRng(seed()));
     const fleet = (): FleetSnapshot => fleetSnapshot(this.#fleet.members());
     this.#directory = new Directory(
-      {
-        turn: this.#turn,
-        clock,
-        store,
-        logger,
-        peers,
-        deposed: (loser) => void this.#leftovers.standDown(loser.group),
-      },
+      { ...ports, turn: this.#turn, peers, deposed: (loser) => void this.#leftovers.standDown(loser.group) },
       { self: options.id, seed: seed() },
     );
     this.#book = new Book(
@@ -146,28 +139,17 @@ export class Agent implements NodeApi {
     );
     const charterOf = async (deployment: string): Promise<Charter | undefined> =>
       this.#directory.charterOf(deployment);
-    const releaseGroup = (group: string, reason: string): void => {
-      const held = this.#book.held().filter((one) => one.group === group);
-      if (held.length === 0) return;
-      this.#book.release(
-        held.map(({ promise }) => promise),
-        reason,
-      );
-    };
     this.#reporter = new Reporter({
       peers,
       logger,
       charterOf,
       cohortChanged: (cohort) => this.#book.cohortChanged(cohort),
-      releaseGroup,
+      releaseGroup: (group, reason) => this.#book.releaseGroup(group, reason),
     });
     this.#groups = new Groups(
       {
+        ...ports,
         turn: this.#turn,
-        clock,
-        logger,
-        store,
-        entropy,
         policy,
         fleet,
         send: (group, messages) => {
@@ -181,27 +163,11 @@ export class Agent implements NodeApi {
       { self: options.id },
     );
     this.#leftovers = new Leftovers(
-      {
-        peers,
-        groups: this.#groups,
-        directory: this.#directory,
-        logger,
-        held: () => this.#book.held(),
-        release: releaseGroup,
-      },
+      { peers, logger, groups: this.#groups, directory: this.#directory, book: this.#book },
       { self: options.id },
     );
-    this.#requests = new Requests({
-      peers,
-      directory: this.#directory,
-      clock,
-      entropy,
-      logger,
-      policy,
-      fleet,
-      groups: this.#groups,
-      view,
-    });
+    const directory = this.#directory;
+    this.#requests = new Requests({ ...ports, peers, directory, policy, fleet, groups: this.#groups, view });
     this.#streams = new InstanceStreams({ peers, book: this.#book, runtime: ports.runtime, logger });
     const handlers = {
       peers,

@@ -176,6 +176,14 @@ export class Book {
     };
   }
 
+  /** Lets go of everything promised to a group that is no more. */
+  releaseGroup(group: GroupId, reason: string): void {
+    const held = this.#machine.summary().filter((one) => one.group === group);
+    if (held.length === 0) return;
+    const promises = held.map(({ promise }) => promise);
+    this.#lane.feed({ kind: "release", promises, reason });
+  }
+
   cohortChanged(cohort: CohortRef): void {
     this.#lane.feed({ kind: "cohort-changed", cohort });
   }

@@ -13,6 +13,7 @@ import type { HeldPromise } from "../core/keeper/messages.ts";
 import type { CohortView } from "../model/views.ts";
 import type { Logger } from "../ports/logger.ts";
 import { methods } from "../wire/calls.ts";
+import type { Book } from "./book.ts";
 import type { Directory } from "./directory.ts";
 import type { Group } from "./group.ts";
 import type { Groups } from "./groups.ts";
@@ -23,9 +24,7 @@ export interface LeftoversPorts {
   readonly groups: Groups;
   readonly directory: Directory;
   readonly logger: Logger;
-  readonly held: () => readonly HeldPromise[];
-  /** Lets go of everything promised to a group. */
-  readonly release: (group: GroupId, reason: string) => void;
+  readonly book: Pick<Book, "held" | "releaseGroup">;
 }
 
 /** Charters asked of other nodes in one look; what a guardian holds itself costs nothing. */
@@ -57,7 +56,7 @@ export class Leftovers {
 
   /** Another lineage won for good: this node's member and its promises to it end. */
   async standDown(group: GroupId): Promise<void> {
-    this.#ports.release(group, "another cohort of this deployment is the living one");
+    this.#ports.book.releaseGroup(group, "another cohort of this deployment is the living one");
     if (this.#ports.groups.get(group) === undefined) return;
     this.#ports.logger.warn("cohort deposed", { group });
     await this.#ports.groups.drop(group);
@@ -128,9 +127,9 @@ export class Leftovers {
   }
 
   async #lookAtPromises(): Promise<void> {
-    const { groups, directory, held, release } = this.#ports;
+    const { groups, directory, book } = this.#ports;
     const byGroup = new Map<GroupId, HeldPromise>();
-    for (const promise of held())
+    for (const promise of book.held())
       if (groups.get(promise.group) === undefined) byGroup.set(promise.group, promise);
     const suspects = new Set<GroupId>();
     const known = [...byGroup.values()].filter(({ deployment }) => directory.held(deployment) !== undefined);
@@ -145,7 +144,7 @@ export class Leftovers {
       if (!isGone) continue;
       suspects.add(group);
       if (!this.#suspects.has(group)) continue;
-      release(group, charter.deleted ? "the deployment is deleted" : "its cohort was founded anew");
+      book.releaseGroup(group, charter.deleted ? "the deployment is deleted" : "its cohort was founded anew");
     }
     this.#suspects = suspects;
   }
