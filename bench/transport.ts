@@ -3,13 +3,14 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { TlsTransport } from "../src/adapters/transports/tls-transport.ts";
+import { libraryCertifier } from "../src/node/identity/certificates.ts";
 import { foundFleet } from "../src/node/identity/identity.ts";
 import type { Logger } from "../src/ports/logger.ts";
 import type { TransportHandlers } from "../src/ports/transport.ts";
 
 const logger: Logger = { error() {}, warn() {}, info() {}, debug() {}, child: () => logger };
 const directory = await mkdtemp(join(tmpdir(), "muster-bench-"));
-const identity = await foundFleet(directory, { name: "bench", nowMs: Date.now() }).finally(() =>
+const identity = await foundFleet(directory, { name: "bench", nowMs: Date.now(), certifier: libraryCertifier }).finally(() =>
   rm(directory, { recursive: true, force: true }),
 );
 

@@ -11,6 +11,10 @@ async function main(): Promise<number> {
     const { unpackMain } = await import("./adapters/images/oci/unpack.ts");
     return unpackMain(argv.slice(1));
   }
+  if (first === "internal-certify") {
+    const { certifyMain } = await import("./node/identity/certify.ts");
+    return certifyMain();
+  }
   if (argv.length === 1 && (first === "--version" || first === "-V")) {
     const { commit, version } = await import("./edge/cli/version.ts");
     await Bun.write(Bun.stdout, `${version} (${commit})\n`);

@@ -19,6 +19,8 @@ import { StoreError } from "../ports/store.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { PeerAddress } from "../ports/transport.ts";
 import { Agent } from "./agent.ts";
+import type { Certifier } from "./identity/certificates.ts";
+import { childCertifier } from "./identity/certify.ts";
 import { IdentityError } from "./identity/identity-error.ts";
 import { foundFleet, loadIdentity, type Identity } from "./identity/identity.ts";
 import { createInvite } from "./identity/invite.ts";
@@ -80,6 +82,7 @@ function compose(options: NodeOptions, { clock, logger, store, identity, seeds }
   const joins = new JoinService(
     {
       wallMs: () => clock.wallMs(),
+      certifier: certifierOf(options),
       members: () => [
         { id: identity.id, addresses: transport.addresses() },
         ...(made.agent?.livePeers() ?? []),
@@ -165,7 +168,7 @@ async function identityFor(
         next: "run `muster invite` on any of its nodes and pass the token with --invite",
       });
     }
-    return { identity: await foundFleet(dataDirectory, { name: fleetName, nowMs: Date.now() }), seeds: [] };
+    return { identity: await foundFleet(dataDirectory, { name: fleetName, nowMs: Date.now(), certifier: certifierOf(options) }), seeds: [] };
   }
   const [{ joinFleet }, { askToJoin }] = await Promise.all([
     import("./identity/join.ts"),
@@ -176,6 +179,10 @@ async function identityFor(
     { dataDirectory, addresses: options.join, token: options.invite, nowMs: Date.now() },
   );
   return { identity, seeds: members };
+}
+
+function certifierOf({ selfCommand }: NodeOptions): Certifier {
+  return childCertifier([...selfCommand, "internal-certify"]);
 }
 
 function openStore(dataDirectory: string): SqliteStore {

@@ -7,6 +7,7 @@ import { askToJoin, JoinDialError } from "../../src/adapters/transports/tls-join
 import { TlsTransport } from "../../src/adapters/transports/tls-transport.ts";
 import type { Logger } from "../../src/ports/logger.ts";
 import type { TransportHandlers } from "../../src/ports/transport.ts";
+import { libraryCertifier } from "../../src/node/identity/certificates.ts";
 import { foundFleet, loadIdentity, type Identity } from "../../src/node/identity/identity.ts";
 import { IdentityError } from "../../src/node/identity/identity-error.ts";
 import { createInvite, inviteTtlMsMax, parseInvite } from "../../src/node/identity/invite.ts";
@@ -32,11 +33,15 @@ afterEach(async () => {
 
 const nowMs = Date.now();
 const found = (name: string, at = name): Promise<Identity> =>
-  foundFleet(join(directory, at), { name, nowMs });
+  foundFleet(join(directory, at), { name, nowMs, certifier: libraryCertifier });
 
 async function startMember(identity: Identity): Promise<TlsTransport> {
   const service: JoinService = new JoinService(
-    { wallMs: Date.now, members: () => [{ id: identity.id, addresses: transport.addresses() }] },
+    {
+      wallMs: Date.now,
+      certifier: libraryCertifier,
+      members: () => [{ id: identity.id, addresses: transport.addresses() }],
+    },
     { identity },
   );
   const transport: TlsTransport = new TlsTransport(

@@ -6,7 +6,7 @@ import { MemoryNetwork, perfectLink } from "../../src/adapters/transports/memory
 import { TlsTransport } from "../../src/adapters/transports/tls-transport.ts";
 import { createRng } from "../../src/core/rng.ts";
 import { foundFleet, saveIdentity, type Identity } from "../../src/node/identity/identity.ts";
-import { issueNodeCertificate } from "../../src/node/identity/certificates.ts";
+import { issueNodeCertificate, libraryCertifier } from "../../src/node/identity/certificates.ts";
 import { createKeyPem, nodeIdOfKey, publicKeyOf } from "../../src/node/identity/keys.ts";
 import type { Clock } from "../../src/ports/clock.ts";
 import type { Logger } from "../../src/ports/logger.ts";
@@ -74,7 +74,7 @@ function fleet(name: string): Promise<Identity> {
   const founding = (async () => {
     const directory = await mkdtemp(join(tmpdir(), "muster-transport-"));
     try {
-      return await foundFleet(directory, { name, nowMs: Date.now() });
+      return await foundFleet(directory, { name, nowMs: Date.now(), certifier: libraryCertifier });
     } finally {
       await rm(directory, { recursive: true });
     }

@@ -1,24 +1,9 @@
 /**
- * Makes certificates of the two shapes there are: a fleet's root, and a node's (RFC 5280 profile, Ed25519 by
- * RFC 8410). They are written here rather than by a library because an agent that admits a node would otherwise
- * carry that library's memory for good (docs/decisions/0012-certificates-written-here.md). Nothing here reads
- * certificates: that is left to the runtime.
+ * Makes certificates. The X.509 library is loaded only here and only when one is made: founding a fleet and
+ * admitting a node are rare, starting is not.
  */
-import { createHash, createPrivateKey, randomBytes, sign, X509Certificate } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import type { NodeId } from "../../model/ids.ts";
-import {
-  derBitString,
-  derInteger,
-  derObjectId,
-  derOctetString,
-  derSequence,
-  derSetOf,
-  derTagged,
-  derTime,
-  derTrue,
-  derUtf8,
-} from "./der.ts";
-import { rawOf } from "./keys.ts";
 
 const yearMs = 365 * 24 * 60 * 60 * 1_000;
 const rootYears = 30;
@@ -27,131 +12,94 @@ const nodeYears = 10;
 const backdateMs = 24 * 60 * 60 * 1_000;
 /** Every node's certificate carries it; connections ask for it by this name, identity is the key. */
 const nodeName = "muster";
+const algorithm = { name: "Ed25519" };
 
-const objectIds = {
-  ed25519: "1.3.101.112",
-  commonName: "2.5.4.3",
-  subjectKeyIdentifier: "2.5.29.14",
-  keyUsage: "2.5.29.15",
-  subjectAltName: "2.5.29.17",
-  basicConstraints: "2.5.29.19",
-  authorityKeyIdentifier: "2.5.29.35",
-  extendedKeyUsage: "2.5.29.37",
-  serverAuth: "1.3.6.1.5.5.7.3.1",
-  clientAuth: "1.3.6.1.5.5.7.3.2",
-};
+async function x509Library() {
+  await import("reflect-metadata");
+  const x509 = await import("@peculiar/x509");
+  x509.cryptoProvider.set(crypto);
+  return x509;
+}
 
-const signatureAlgorithm = derSequence(derObjectId(objectIds.ed25519));
+function pkcs8Of(keyPem: string): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(Buffer.from(keyPem.replace(/-----[^-]+-----|\s/g, ""), "base64"));
+}
 
-interface CertificateFields {
-  readonly issuerName: string;
-  readonly issuingKeyPem: string;
-  readonly subjectName: string;
-  /** The subject's, raw. */
-  readonly publicKey: Uint8Array;
-  readonly notBeforeMs: number;
-  readonly notAfterMs: number;
-  readonly extensions: readonly Uint8Array[];
+function importPrivate(keyPem: string): Promise<CryptoKey> {
+  return crypto.subtle.importKey("pkcs8", pkcs8Of(keyPem), algorithm, false, ["sign"]);
+}
+
+function importPublic(raw: Uint8Array): Promise<CryptoKey> {
+  return crypto.subtle.importKey("raw", new Uint8Array(raw), algorithm, true, ["verify"]);
+}
+
+function serial(): string {
+  return `01${randomBytes(15).toString("hex")}`;
 }
 
 /** A self-signed root named after the fleet, PEM. */
-export function createRootCertificate(options: {
+export async function createRootCertificate(options: {
   readonly fleetName: string;
   readonly issuingKeyPem: string;
   readonly publicKey: Uint8Array;
   readonly nowMs: number;
-}): string {
-  const { fleetName, issuingKeyPem, publicKey, nowMs } = options;
-  return signed({
-    issuerName: fleetName,
-    issuingKeyPem,
-    subjectName: fleetName,
-    publicKey,
-    notBeforeMs: nowMs - backdateMs,
-    notAfterMs: nowMs + rootYears * yearMs,
+}): Promise<string> {
+  const x509 = await x509Library();
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    serialNumber: serial(),
+    name: `CN=${options.fleetName}`,
+    keys: {
+      privateKey: await importPrivate(options.issuingKeyPem),
+      publicKey: await importPublic(options.publicKey),
+    },
+    signingAlgorithm: algorithm,
+    notBefore: new Date(options.nowMs - backdateMs),
+    notAfter: new Date(options.nowMs + rootYears * yearMs),
     extensions: [
-      // An authority, of nodes only: no authorities below it.
-      critical(objectIds.basicConstraints, derSequence(derTrue(), derInteger(Buffer.from([0])))),
-      // keyCertSign and cRLSign are bits 5 and 6.
-      critical(objectIds.keyUsage, derBitString(Buffer.from([0b0000_0110]), 1)),
-      plain(objectIds.subjectKeyIdentifier, derOctetString(keyIdentifierOf(publicKey))),
+      new x509.BasicConstraintsExtension(true, 0, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
     ],
   });
+  return `${certificate.toString("pem").trim()}\n`;
 }
 
 /** A node's certificate, PEM: good for both ends of a connection, for nothing else. */
-export function issueNodeCertificate(options: {
+export async function issueNodeCertificate(options: {
   readonly id: NodeId;
   readonly publicKey: Uint8Array;
   readonly rootPem: string;
   readonly issuingKeyPem: string;
   readonly nowMs: number;
-}): string {
-  const { id, publicKey, rootPem, issuingKeyPem, nowMs } = options;
-  const root = new X509Certificate(rootPem);
-  const rootKeyIdentifier = keyIdentifierOf(rawOf(root.publicKey));
-  return signed({
-    issuerName: root.subject.replace(/^CN=/, ""),
-    issuingKeyPem,
-    subjectName: id,
-    publicKey,
-    notBeforeMs: nowMs - backdateMs,
-    notAfterMs: nowMs + nodeYears * yearMs,
+}): Promise<string> {
+  const x509 = await x509Library();
+  const root = new x509.X509Certificate(options.rootPem);
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: serial(),
+    subject: `CN=${options.id}`,
+    issuer: root.subject,
+    publicKey: await importPublic(options.publicKey),
+    signingKey: await importPrivate(options.issuingKeyPem),
+    signingAlgorithm: algorithm,
+    notBefore: new Date(options.nowMs - backdateMs),
+    notAfter: new Date(options.nowMs + nodeYears * yearMs),
     extensions: [
-      critical(objectIds.basicConstraints, derSequence()),
-      // digitalSignature is bit 0.
-      critical(objectIds.keyUsage, derBitString(Buffer.from([0b1000_0000]), 7)),
-      plain(
-        objectIds.extendedKeyUsage,
-        derSequence(derObjectId(objectIds.serverAuth), derObjectId(objectIds.clientAuth)),
-      ),
-      // A dNSName is [2], an authority's keyIdentifier is [0].
-      plain(objectIds.subjectAltName, derSequence(derTagged(2, "primitive", Buffer.from(nodeName)))),
-      plain(objectIds.subjectKeyIdentifier, derOctetString(keyIdentifierOf(publicKey))),
-      plain(objectIds.authorityKeyIdentifier, derSequence(derTagged(0, "primitive", rootKeyIdentifier))),
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+      new x509.ExtendedKeyUsageExtension([
+        x509.ExtendedKeyUsage.serverAuth,
+        x509.ExtendedKeyUsage.clientAuth,
+      ]),
+      new x509.SubjectAlternativeNameExtension([{ type: "dns", value: nodeName }]),
     ],
   });
+  return `${certificate.toString("pem").trim()}\n`;
 }
 
-/** RFC 5280 4.1, RFC 8410 3 to 5. */
-function signed(fields: CertificateFields): string {
-  const toBeSigned = derSequence(
-    // Version 3 counts from 0.
-    derTagged(0, "constructed", derInteger(Buffer.from([2]))),
-    // 1 at the front: as long as any other, and never negative.
-    derInteger(Buffer.concat([Buffer.from([1]), randomBytes(15)])),
-    signatureAlgorithm,
-    nameOf(fields.issuerName),
-    derSequence(derTime(fields.notBeforeMs), derTime(fields.notAfterMs)),
-    nameOf(fields.subjectName),
-    derSequence(signatureAlgorithm, derBitString(fields.publicKey)),
-    derTagged(3, "constructed", derSequence(...fields.extensions)),
-  );
-  const signature = sign(null, toBeSigned, createPrivateKey(fields.issuingKeyPem));
-  return pemOf(derSequence(toBeSigned, signatureAlgorithm, derBitString(signature)));
+/** Makes both kinds; rejects when it cannot. */
+export interface Certifier {
+  root(options: Parameters<typeof createRootCertificate>[0]): Promise<string>;
+  node(options: Parameters<typeof issueNodeCertificate>[0]): Promise<string>;
 }
 
-function nameOf(commonName: string): Uint8Array {
-  return derSequence(derSetOf(derSequence(derObjectId(objectIds.commonName), derUtf8(commonName))));
-}
-
-function critical(id: string, value: Uint8Array): Uint8Array {
-  return derSequence(derObjectId(id), derTrue(), derOctetString(value));
-}
-
-function plain(id: string, value: Uint8Array): Uint8Array {
-  return derSequence(derObjectId(id), derOctetString(value));
-}
-
-/** RFC 7093 2, method 1. */
-function keyIdentifierOf(publicKey: Uint8Array): Uint8Array {
-  return createHash("sha256").update(publicKey).digest().subarray(0, 20);
-}
-
-function pemOf(der: Uint8Array): string {
-  const lines =
-    Buffer.from(der)
-      .toString("base64")
-      .match(/.{1,64}/g) ?? [];
-  return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
-}
+/** In this very process, which keeps the library's memory from then on. */
+export const libraryCertifier: Certifier = { root: createRootCertificate, node: issueNodeCertificate };

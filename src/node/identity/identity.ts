@@ -6,7 +6,7 @@ import { X509Certificate, createHash, createPrivateKey, createPublicKey, randomB
 import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { NodeId } from "../../model/ids.ts";
-import { createRootCertificate, issueNodeCertificate } from "./certificates.ts";
+import type { Certifier } from "./certificates.ts";
 import { IdentityError } from "./identity-error.ts";
 import { createKeyPem, nodeIdOfKey, publicKeyOf, rawOf } from "./keys.ts";
 
@@ -44,7 +44,7 @@ const fleetNamePattern = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 /** Makes a new fleet with this node as its first member. Rejects with IdentityError `exists`. */
 export async function foundFleet(
   dataDirectory: string,
-  options: { readonly name: string; readonly nowMs: number },
+  options: { readonly name: string; readonly nowMs: number; readonly certifier: Certifier },
 ): Promise<Identity> {
   if (!fleetNamePattern.test(options.name))
     throw new IdentityError(
@@ -54,14 +54,14 @@ export async function foundFleet(
   await refuseExisting(dataDirectory);
   const issuingKeyPem = createKeyPem();
   const { nowMs } = options;
-  const rootPem = createRootCertificate({
+  const rootPem = await options.certifier.root({
     fleetName: options.name,
     issuingKeyPem,
     publicKey: publicKeyOf(issuingKeyPem),
     nowMs,
   });
   const keyPem = createKeyPem();
-  const certificatePem = issueNodeCertificate({
+  const certificatePem = await options.certifier.node({
     id: nodeIdOfKey(keyPem),
     publicKey: publicKeyOf(keyPem),
     rootPem,

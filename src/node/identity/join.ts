@@ -3,7 +3,7 @@ import { X509Certificate, type KeyObject } from "node:crypto";
 import * as v from "valibot";
 import type { Address, PeerAddress } from "../../ports/transport.ts";
 import { nodeIdOf } from "../../wire/digest.ts";
-import { issueNodeCertificate } from "./certificates.ts";
+import type { Certifier } from "./certificates.ts";
 import { fingerprintOf, loadIdentity, saveIdentity, type Identity } from "./identity.ts";
 import { IdentityError } from "./identity-error.ts";
 import { parseInvite, refuseExpired, verifyInvite } from "./invite.ts";
@@ -140,6 +140,7 @@ function joinFailure(failures: readonly { readonly code: string; readonly text: 
 
 export interface JoinServicePorts {
   readonly wallMs: () => number;
+  readonly certifier: Certifier;
   /** Members to hand to new ones: this node first. */
   readonly members: () => readonly PeerAddress[];
 }
@@ -167,7 +168,7 @@ export class JoinService {
       throw new IdentityError("refused", "the request is not signed with the key it names");
     const { rootPem, issuingKeyPem, datagramKey } = this.#identity;
     const answer: v.InferOutput<typeof answerSchema> = {
-      certificatePem: issueNodeCertificate({
+      certificatePem: await this.#ports.certifier.node({
         id: nodeIdOf(raw),
         publicKey: raw,
         rootPem,
