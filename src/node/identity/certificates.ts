@@ -58,6 +58,7 @@ export async function createRootCertificate(options: {
     extensions: [
       new x509.BasicConstraintsExtension(true, 0, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+      await x509.SubjectKeyIdentifierExtension.create(await importPublic(options.publicKey)),
     ],
   });
   return `${certificate.toString("pem").trim()}\n`;
@@ -90,6 +91,8 @@ export async function issueNodeCertificate(options: {
         x509.ExtendedKeyUsage.clientAuth,
       ]),
       new x509.SubjectAlternativeNameExtension([{ type: "dns", value: nodeName }]),
+      await x509.SubjectKeyIdentifierExtension.create(await importPublic(options.publicKey)),
+      await x509.AuthorityKeyIdentifierExtension.create(root.publicKey),
     ],
   });
   return `${certificate.toString("pem").trim()}\n`;
