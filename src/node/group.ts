@@ -179,8 +179,16 @@ export class Group {
     this.#failRequests("the cohort's member on this node ended");
   }
 
+  /**
+   * A member without a state gives no votes. It may have been a voter before, and have forgotten that: its vote
+   * would help one that was away for long to a majority among the voters of long ago.
+   */
   receive(from: NodeId, messages: readonly Message[]): void {
-    for (const message of messages) this.#consensusLane.feed({ kind: "message", from, message });
+    for (const message of messages) {
+      this.#consensusLane.feedWith(() =>
+        this.state === undefined && !isFromLeader(message) ? undefined : { kind: "message", from, message },
+      );
+    }
     if (!this.#isLeading || this.status().learners.length === 0) return;
     this.#consensusLane.feedWith(() => {
       this.#trackProgress();
@@ -428,6 +436,11 @@ export class Group {
     }
     this.#requests.clear();
   }
+}
+
+/** Whether only a leader sends this. */
+export function isFromLeader({ kind }: Message): boolean {
+  return kind === "append" || kind === "snapshot" || kind === "heartbeat";
 }
 
 function stateOf(snapshot: Snapshot): CohortState {

@@ -9,7 +9,7 @@ import { groupMessagesSchema } from "../wire/consensus.ts";
 import type { Duplex } from "../ports/transport.ts";
 import type { Book } from "./book.ts";
 import { followHistory } from "./history-stream.ts";
-import type { Group } from "./group.ts";
+import { isFromLeader, type Group } from "./group.ts";
 import type { Groups } from "./groups.ts";
 import { MessageStream } from "./message-stream.ts";
 import type { Peers } from "./peers.ts";
@@ -143,7 +143,7 @@ function notSteward(group: Group): { kind: "not-steward"; steward?: NodeId } {
 const strangerPauseMs = 1_000;
 
 /**
- * Takes consensus messages. A message for a group that is not here means that its steward counts this
+ * Takes consensus messages. A leader's message for a group that is not here means that it counts this
  * node in: when the guardians' charter says that the group is the living one, the node joins it.
  */
 export class ConsensusInbox {
@@ -158,7 +158,7 @@ export class ConsensusInbox {
     const { group, messages } = decodeAs(groupMessagesSchema, payload);
     const member = this.#ports.groups.get(group);
     if (member !== undefined) member.receive(from, messages);
-    else void this.#meet(group);
+    else if (messages.some(isFromLeader)) void this.#meet(group);
   }
 
   async #meet(group: GroupId): Promise<void> {
