@@ -269,8 +269,11 @@ export function reachableAt(bound: Address): Address[] {
   if (parsed === undefined || !isWildcard(parsed.host)) return [bound];
   const all = Object.values(networkInterfaces())
     .flatMap((list) => list ?? [])
-    // An IPv4 wildcard is IPv4 only; link-local addresses mean nothing elsewhere.
-    .filter(({ address }) => (parsed.host === "::" || !isIpv6(address)) && !address.startsWith("fe80:"));
+    // An IPv4 wildcard is IPv4 only; link-local addresses mean nothing elsewhere, and every node with replicas
+    // has the same ones, as their gateway.
+    .filter(
+      ({ address }) => (parsed.host === "::" || !isIpv6(address)) && !/^(fe80:|169\.254\.)/.test(address),
+    );
   const outside = all.filter(({ internal }) => !internal);
   return (outside.length > 0 ? outside : all).map(({ address }) => formatAddress(address, parsed.port));
 }
