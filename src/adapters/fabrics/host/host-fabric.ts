@@ -153,10 +153,22 @@ export class HostFabric implements Fabric {
   async #prepare(): Promise<Opened> {
     this.#records.load();
     enableForwarding();
+    const libc = openLibC();
+    const opened = { libc, node: new NetlinkSocket(libc), namespaces: new NetworkNamespaces(libc) };
+    this.#forgetLost(opened);
     // The table is written anew from the records: whatever a crash left half done in it is right afterwards.
     await this.#nft.apply(wholeTable(this.#options, this.#records.all()));
-    const libc = openLibC();
-    return { libc, node: new NetlinkSocket(libc), namespaces: new NetworkNamespaces(libc) };
+    return opened;
+  }
+
+  /** Namespaces and links end with the machine's power and records do not: what nothing is left of is not there. */
+  #forgetLost({ node, namespaces }: Opened): void {
+    for (const record of this.#records.all()) {
+      if (namespaces.exists(record.networkNamespace)) continue;
+      if (node.linkIndex(this.#link(record.id)) !== undefined) continue;
+      namespaces.remove(record.networkNamespace);
+      this.#records.delete(record.id);
+    }
   }
 
   #refuseClashes(spec: EndpointSpec, libc: LibC): void {
