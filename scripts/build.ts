@@ -2,7 +2,7 @@
  * Builds the one binary: `bun run scripts/build.ts [--target x64|arm64]`. The result holds all it needs; the
  * last step runs it where no node_modules can be seen.
  */
-import { mkdir } from "node:fs/promises";
+import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import manifest from "../package.json" with { type: "json" };
@@ -13,38 +13,48 @@ const { values } = parseArgs({ options: { target: { type: "string", default: pro
 const { target } = values;
 if (target !== "x64" && target !== "arm64") throw new Error(`--target is x64 or arm64, not ${target}`);
 const outfile = join(root, "dist", target === "x64" ? "muster" : "muster-arm64");
+// Built aside and renamed: who runs the old file goes on, who starts one gets a whole one, and the source maps that
+// are written beside the program (which holds them, too) go away.
+const aside = join(root, "dist", `.build-${process.pid}`);
+const built = join(aside, "muster");
 
-await mkdir(join(root, "dist"), { recursive: true });
-const commit = await commitOf(root);
-await run([
-  process.execPath,
-  "build",
-  "--compile",
-  "--bytecode",
-  "--minify",
-  "--sourcemap",
-  "--format=esm",
-  "--splitting",
-  // A daemon that runs as root must not take settings or code from the directory it was started in.
-  "--no-compile-autoload-dotenv",
-  "--no-compile-autoload-bunfig",
-  "--reject-unresolved",
-  "--compile-exec-argv=--disallow-code-generation-from-strings=strict",
-  "--define",
-  `process.env.NODE_ENV="production"`,
-  "--define",
-  `MUSTER_VERSION=${JSON.stringify(manifest.version)}`,
-  "--define",
-  `MUSTER_COMMIT=${JSON.stringify(commit)}`,
-  `--target=bun-linux-${target}`,
-  "src/main.ts",
-  "--outfile",
-  outfile,
-]);
+await mkdir(aside, { recursive: true });
+let said: string | undefined;
+try {
+  const commit = await commitOf(root);
+  await run([
+    process.execPath,
+    "build",
+    "--compile",
+    "--bytecode",
+    "--minify",
+    "--sourcemap",
+    "--format=esm",
+    "--splitting",
+    // A daemon that runs as root must not take settings or code from the directory it was started in.
+    "--no-compile-autoload-dotenv",
+    "--no-compile-autoload-bunfig",
+    "--reject-unresolved",
+    "--compile-exec-argv=--disallow-code-generation-from-strings=strict",
+    "--define",
+    `process.env.NODE_ENV="production"`,
+    "--define",
+    `MUSTER_VERSION=${JSON.stringify(manifest.version)}`,
+    "--define",
+    `MUSTER_COMMIT=${JSON.stringify(commit)}`,
+    `--target=bun-linux-${target}`,
+    "src/main.ts",
+    "--outfile",
+    built,
+  ]);
 
-const said = await check(outfile, target);
-if (said !== undefined && said !== `${manifest.version} (${commit})`)
-  throw new Error(`${outfile} does not say its version: ${said}`);
+  said = await check(built, target);
+  if (said !== undefined && said !== `${manifest.version} (${commit})`)
+    throw new Error(`${outfile} does not say its version: ${said}`);
+  await rename(built, outfile);
+} finally {
+  await rm(aside, { recursive: true });
+}
 const { size } = await Bun.file(outfile).stat();
 console.log(
   `${outfile}: ${(size / 2 ** 20).toFixed(1)} MiB, ${said === undefined ? "not run: nothing here can run it" : said}`,
