@@ -114,7 +114,7 @@ export class Agent implements NodeApi {
       membership: membershipDefaults,
     });
     const locate = (id: NodeId): PeerAddress | undefined => this.#fleet.peer(id);
-    this.#peers = new Peers({ transport, locate }, { self: options.id });
+    this.#peers = new Peers({ transport, clock, locate }, { self: options.id });
     const peers = this.#peers;
     const view: FleetView = { fleetPrefix: options.fleetPrefix, member: (id) => this.#fleet.member(id) };
     const policy = createSpreadPolicy(createRng(seed()));
@@ -160,7 +160,7 @@ export class Agent implements NodeApi {
         publishCharter: (charter) => void this.#directory.publish(charter),
         retire: (group) => void this.#groups.drop(group.id),
       },
-      { self: options.id },
+      { self: options.id, log: options.log },
     );
     this.#leftovers = new Leftovers(
       { peers, logger, groups: this.#groups, directory: this.#directory, book: this.#book },

@@ -27,6 +27,7 @@ import { createInvite } from "./identity/invite.ts";
 import { JoinService } from "./identity/join.ts";
 import type { NodeApi } from "./node-api.ts";
 import type { NodeOptions } from "./options.ts";
+import { logDefaults } from "./group.ts";
 
 export interface RunningNode {
   readonly api: NodeApi;
@@ -146,6 +147,7 @@ function compose(options: NodeOptions, { clock, logger, store, identity, seeds }
       },
       fleetPrefix: fleetPrefix(identity.fingerprint),
       seeds,
+      log: logDefaults,
       pid: process.pid,
     },
   );

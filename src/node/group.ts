@@ -54,6 +54,7 @@ export interface GroupOptions {
   readonly seed: number;
   readonly charter: Charter;
   readonly fleet: Fleet;
+  readonly log: LogOptions;
 }
 
 export type Fleet = {
@@ -62,8 +63,15 @@ export type Fleet = {
   readonly dead: readonly NamedNode[];
 };
 
-/** Log entries after which a snapshot replaces them. */
-const entriesPerSnapshot = 1_000;
+/** How much of the log is kept. */
+export interface LogOptions {
+  /** Applied entries after which a snapshot is taken. */
+  readonly entriesPerSnapshot: number;
+  /** Entries before a snapshot that are kept for members that are a little behind. */
+  readonly tailEntries: number;
+}
+
+export const logDefaults: LogOptions = { entriesPerSnapshot: 1_000, tailEntries: 256 };
 /** That of the bootstrap snapshot; the first election raises it. */
 const foundingTerm = 1;
 /** A learner this close to the commit index needs no more than a moment to be a voter. */
@@ -92,7 +100,7 @@ export class Group {
     this.#options = options;
     this.#charter = options.charter;
     this.#consensus = new ConsensusMachine(
-      { ...defaultConsensusOptions, id: options.self },
+      { ...defaultConsensusOptions, id: options.self, tailEntries: options.log.tailEntries },
       stored,
       createRng(options.seed),
       ports.clock.now(),
@@ -339,7 +347,7 @@ export class Group {
 
   #snapshotIfDue(applied: number): void {
     this.#appliedSinceSnapshot += applied;
-    if (this.#appliedSinceSnapshot >= entriesPerSnapshot) this.#takeSnapshot();
+    if (this.#appliedSinceSnapshot >= this.#options.log.entriesPerSnapshot) this.#takeSnapshot();
   }
 
   #configChanged(conf: ConfState): void {

@@ -11,7 +11,7 @@ import type { Store, StoreWrite } from "../ports/store.ts";
 import { decodeAs, encode } from "../wire/codec.ts";
 import { entrySchema, hardStateSchema, snapshotSchema } from "../wire/consensus.ts";
 import { charterSchema } from "../wire/nouns.ts";
-import { Group, type Fleet, type GroupPorts } from "./group.ts";
+import { Group, type Fleet, type GroupPorts, type LogOptions } from "./group.ts";
 
 export interface GroupsPorts extends GroupPorts {
   readonly store: Store;
@@ -24,14 +24,14 @@ const storedSnapshotSchema = v.object({ charter: charterSchema, snapshot: v.opti
 
 export class Groups {
   readonly #ports: GroupsPorts;
-  readonly #self: NodeId;
+  readonly #options: { readonly self: NodeId; readonly log: LogOptions };
   readonly #groups = new Map<GroupId, Group>();
   /** Groups whose first writes are under way. */
   readonly #joining = new Map<GroupId, Promise<Group>>();
 
-  constructor(ports: GroupsPorts, options: { readonly self: NodeId }) {
+  constructor(ports: GroupsPorts, options: { readonly self: NodeId; readonly log: LogOptions }) {
     this.#ports = ports;
-    this.#self = options.self;
+    this.#options = options;
   }
 
   /** Takes up every group that is on disk. */
@@ -137,7 +137,7 @@ export class Groups {
     const seed = new DataView(this.#ports.entropy.bytes(4).slice().buffer).getUint32(0);
     const group = new Group(
       this.#ports,
-      { self: this.#self, seed, charter, fleet: this.#ports.fleet() },
+      { ...this.#options, seed, charter, fleet: this.#ports.fleet() },
       stored,
     );
     this.#groups.set(charter.group, group);

@@ -1,4 +1,5 @@
 /** Settings of a node, resolved once at the edge. */
+import type { LogOptions } from "./group.ts";
 import type { Address, PeerAddress } from "../ports/transport.ts";
 
 /** As the user gave them: what `muster up` says. */
@@ -39,5 +40,6 @@ export interface AgentOptions {
   /** The fleet's /32, eight hex digits (model/address.ts). */
   readonly fleetPrefix: string;
   readonly seeds: readonly PeerAddress[];
+  readonly log: LogOptions;
   readonly pid: number;
 }
