@@ -10,9 +10,11 @@ import type { TransportHandlers } from "../src/ports/transport.ts";
 
 const logger: Logger = { error() {}, warn() {}, info() {}, debug() {}, child: () => logger };
 const directory = await mkdtemp(join(tmpdir(), "muster-bench-"));
-const identity = await foundFleet(directory, { name: "bench", nowMs: Date.now(), certifier: libraryCertifier }).finally(() =>
-  rm(directory, { recursive: true, force: true }),
-);
+const identity = await foundFleet(directory, {
+  name: "bench",
+  nowMs: Date.now(),
+  certifier: libraryCertifier,
+}).finally(() => rm(directory, { recursive: true, force: true }));
 
 const heard = { posts: 0, datagrams: 0, bytes: 0 };
 const handlers: TransportHandlers = {

@@ -99,6 +99,7 @@ need nsenter util-linux
 need umoci umoci
 need skopeo skopeo
 need curl curl
+need openssl openssl
 has_static_busybox || missing+=(busybox-static)
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 if [ "${#missing[@]}" -gt 0 ]; then install_packages "${missing[@]}"; fi

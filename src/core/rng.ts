@@ -23,8 +23,7 @@ export function createRng(seed: number): Rng {
   let b = mix();
   let c = mix();
   let d = mix();
-  const rotateLeft = (x: number, k: number): number =>
-    ((x << k) | (x >>> (32 - k))) >>> 0;
+  const rotateLeft = (x: number, k: number): number => ((x << k) | (x >>> (32 - k))) >>> 0;
   const uint32 = (): number => {
     const result = Math.imul(rotateLeft(Math.imul(b, 5) >>> 0, 7), 9) >>> 0;
     const t = (b << 9) >>> 0;

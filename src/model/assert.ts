@@ -13,8 +13,7 @@ export function assert(condition: boolean, message: string): asserts condition {
 
 /** The value itself, or an AssertionFailure naming what was expected, when it is null or undefined. */
 export function defined<T>(value: T | null | undefined, what: string): T {
-  if (value === undefined || value === null)
-    throw new AssertionFailure(`expected ${what}`);
+  if (value === undefined || value === null) throw new AssertionFailure(`expected ${what}`);
   return value;
 }
 

@@ -32,19 +32,11 @@ export interface Offer {
 export interface Refusal {
   readonly node: NodeId;
   readonly reason:
-    | "cpu"
-    | "memory"
-    | "port-taken"
-    | "policy"
-    | "unreachable"
-    | "stopping"
-    | "stale-epoch"
-    | "busy";
+    "cpu" | "memory" | "port-taken" | "policy" | "unreachable" | "stopping" | "stale-epoch" | "busy";
   readonly detail: string;
   /** What the node has free, when the reason is cpu or memory. */
   readonly free?: Resources;
 }
 
 export type CallAnswer =
-  | { readonly kind: "offer"; readonly offer: Offer }
-  | { readonly kind: "refusal"; readonly refusal: Refusal };
+  { readonly kind: "offer"; readonly offer: Offer } | { readonly kind: "refusal"; readonly refusal: Refusal };

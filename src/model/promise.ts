@@ -24,13 +24,7 @@ export interface PromiseTerms {
  * says that is all; `stopping`; `stopped` nothing of it is left on the node.
  */
 export type InstancePhase =
-  | "admitted"
-  | "starting"
-  | "running"
-  | "backoff"
-  | "completed"
-  | "stopping"
-  | "stopped";
+  "admitted" | "starting" | "running" | "backoff" | "completed" | "stopping" | "stopped";
 
 /** A node's newest word on one of its promises. A greater `seq` replaces a smaller one. */
 export interface InstanceReport {

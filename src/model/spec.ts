@@ -47,9 +47,6 @@ export interface DeploymentSpec {
 /** Most replicas one deployment may ask for. */
 export const replicasMax = 10_000;
 
-export function deploymentName(spec: {
-  readonly namespace: string;
-  readonly name: string;
-}): DeploymentName {
+export function deploymentName(spec: { readonly namespace: string; readonly name: string }): DeploymentName {
   return `${spec.namespace}/${spec.name}`;
 }

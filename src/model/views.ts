@@ -88,9 +88,7 @@ export interface CohortView {
   readonly members: readonly {
     readonly node: NodeId;
     readonly name: string;
-    readonly roles: readonly (
-      "steward" | "voter" | "learner" | "holder" | "witness"
-    )[];
+    readonly roles: readonly ("steward" | "voter" | "learner" | "holder" | "witness")[];
     readonly status: "alive" | "suspect" | "dead" | "left" | "unknown";
     /** Last log index known to be on that voter, where the answering steward knows it. */
     readonly match?: number;
