@@ -138,8 +138,11 @@ export function cohortView(
   const holders = new Set<NodeId>();
   for (const promise of state.promises.values()) if (promise.stage !== "broken") holders.add(promise.node);
   const ids = [...new Set([...status.voters, ...status.learners, ...holders])].sort();
-  const tolerates = Math.max(0, Math.ceil(status.voters.length / 2) - 1);
-  const note = tolerates === 0 ? noLossNote(status.voters, fleet) : undefined;
+  const down = status.voters.filter((id) => !isUp(fleet, id));
+  const quorum = Math.floor(status.voters.length / 2) + 1;
+  const spare = status.voters.length - down.length - quorum;
+  const tolerates = Math.max(0, spare);
+  const note = spare > 0 ? undefined : noLossNote(status.voters, down, spare, fleet);
   return {
     deployment: state.deployment,
     namespace: state.spec.namespace,
@@ -179,7 +182,19 @@ function rolesOf(
   return roles;
 }
 
-function noLossNote(voters: readonly NodeId[], fleet: FleetView): string {
-  const names = voters.map((id) => nodeNameOf(fleet, id)).join(" and ");
-  return `one loss stops changes: the log is on ${names}; it takes three nodes to survive the loss of one`;
+function isUp(fleet: FleetView, id: NodeId): boolean {
+  const status = fleet.member(id)?.status;
+  return status === "alive" || status === "suspect";
+}
+
+function noLossNote(
+  voters: readonly NodeId[],
+  down: readonly NodeId[],
+  spare: number,
+  fleet: FleetView,
+): string {
+  const namesOf = (ids: readonly NodeId[]): string => ids.map((id) => nodeNameOf(fleet, id)).join(" and ");
+  if (spare < 0) return `changes wait: ${namesOf(down)} must come back; what runs goes on`;
+  if (down.length > 0) return `${namesOf(down)} is down: one more loss stops changes until a voter is back`;
+  return `one loss stops changes: the log is on ${namesOf(voters)}; it takes three nodes to survive the loss of one`;
 }
