@@ -6,6 +6,7 @@ import { createRng } from "../core/rng.ts";
 import { defined } from "../model/assert.ts";
 import { lineageOf, type Charter } from "../model/charter.ts";
 import type { DeploymentId, NodeId } from "../model/ids.ts";
+import { ProblemError } from "../model/problem.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { Store } from "../ports/store.ts";
@@ -15,6 +16,7 @@ import { directoryMessageSchema, recordSchema } from "../wire/directory.ts";
 import { MachineLane } from "./machine-lane.ts";
 import type { Peers } from "./peers.ts";
 import type { Turn, Work } from "./turn.ts";
+import { within } from "./within.ts";
 
 export const directoryChannel = "directory";
 
@@ -27,6 +29,10 @@ export interface DirectoryPorts {
   /** A charter held here lost against another lineage's. */
   readonly deposed: (loser: Charter, winner: Charter) => void;
 }
+
+/** The machine answers sooner whatever its peers do; only a store that takes no commits keeps it from that. */
+const answerTimeoutMs = 2_000;
+const stuckTimeoutMs = 1_000;
 
 /** The namespace of namespaces: its index names them all. */
 const namespacesKey = namespaceKeyOf("");
@@ -122,18 +128,34 @@ export class Directory {
   }
 
   async #get(kind: "charter" | "index", key: string): Promise<DirectoryRecord | undefined> {
-    return new Promise((resolve) => {
-      const requestId = this.#nextRequest++;
-      this.#gets.set(requestId, resolve);
-      this.#lane.feed({ kind: "get", requestId, ref: { kind, key } });
-    });
+    return this.#asked(this.#gets, (requestId) =>
+      this.#lane.feed({ kind: "get", requestId, ref: { kind, key } }),
+    );
   }
 
   async #put(record: DirectoryRecord): Promise<DirectoryRecord | undefined> {
-    return new Promise((resolve) => {
-      const requestId = this.#nextRequest++;
-      this.#puts.set(requestId, resolve);
-      this.#lane.feed({ kind: "put", requestId, record });
+    return this.#asked(this.#puts, (requestId) => this.#lane.feed({ kind: "put", requestId, record }));
+  }
+
+  async #asked(
+    waiting: Map<number, (record: DirectoryRecord | undefined) => void>,
+    ask: (requestId: number) => void,
+  ): Promise<DirectoryRecord | undefined> {
+    const requestId = this.#nextRequest++;
+    const answer = new Promise<DirectoryRecord | undefined>((resolve) => {
+      waiting.set(requestId, resolve);
+      ask(requestId);
+    });
+    const { clock, turn } = this.#ports;
+    // A store that has refused a commit seldom takes the next: no need to wait long to see.
+    const timeoutMs = turn.failure === undefined ? answerTimeoutMs : stuckTimeoutMs;
+    return within(clock, timeoutMs, answer, () => {
+      waiting.delete(requestId);
+      return new ProblemError({
+        code: "internal",
+        message: `this node cannot answer: ${turn.failure ?? "its disk is too slow"}`,
+        next: "see to its data directory, or ask another node meanwhile",
+      });
     });
   }
 

@@ -176,7 +176,7 @@ async function establish(
     abandon(ports, charter);
     return {
       code: "no-quorum",
-      message: `${deploymentName(spec)} was not founded: ${durable} of ${voters.length} voters answered`,
+      message: `${deploymentName(spec)} was not founded: ${durable} of ${voters.length} voters made it durable${reasonOf(results)}`,
       next: "try again; muster nodes shows who is up",
     };
   }
@@ -194,6 +194,13 @@ async function establish(
     ports.logger.debug("the first steward was not reached", { node: lead, error: String(error) });
   });
   return undefined;
+}
+
+/** The first voter's refusal, in its own words. */
+function reasonOf(results: readonly PromiseSettledResult<unknown>[]): string {
+  const failed = results.find((result) => result.status === "rejected");
+  if (failed === undefined) return "";
+  return ` (${failed.reason instanceof Error ? failed.reason.message : String(failed.reason)})`;
 }
 
 function abandon({ peers, logger }: FoundingPorts, { group, voters }: Charter): void {

@@ -4,14 +4,17 @@
  */
 import type * as v from "valibot";
 import type { NodeId } from "../model/ids.ts";
+import type { Clock } from "../ports/clock.ts";
 import { TransportError, type Duplex, type PeerAddress, type Transport } from "../ports/transport.ts";
 import { decodeAs, encode } from "../wire/codec.ts";
+import { within } from "./within.ts";
 
 type Handler = (from: NodeId, payload: Uint8Array) => Promise<Uint8Array>;
 type StreamHandler = (from: NodeId, header: Uint8Array, stream: Duplex) => void;
 
 export interface PeersPorts {
   readonly transport: Transport;
+  readonly clock: Clock;
   /** Where a node is, as membership knows it. */
   readonly locate: (id: NodeId) => PeerAddress | undefined;
 }
@@ -73,9 +76,16 @@ export class Peers {
     const payload = encode(request);
     const answer =
       to === this.self
-        ? await this.receive(this.self, method.name, payload)
+        ? await this.#callSelf(method.name, payload, timeoutMs)
         : await this.#ports.transport.call(this.#locate(to), method.name, payload, { timeoutMs });
     return decodeAs(method.response, answer);
+  }
+
+  /** A node whose disk stands still must not keep its own caller waiting either. */
+  async #callSelf(method: string, payload: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
+    const info = { code: "timeout", peer: this.self, timeoutMs } as const;
+    const late = () => new TransportError(`no answer within ${Math.round(timeoutMs)} ms`, info);
+    return within(this.#ports.clock, timeoutMs, this.receive(this.self, method, payload), late);
   }
 
   async open(to: NodeId, name: string, header: unknown, timeoutMs: number): Promise<Duplex> {

@@ -47,6 +47,7 @@ export class Turn {
   /** Machines (by lane) that have a write in this turn: what follows waits for the commit. */
   readonly #blockedLanes = new Set<object>();
   #idleWaiters: (() => void)[] = [];
+  #failure: string | undefined;
 
   constructor(ports: TurnPorts) {
     this.#ports = ports;
@@ -55,6 +56,11 @@ export class Turn {
   /** True while so much waits that peers' messages should be dropped rather than queued. */
   get isFull(): boolean {
     return this.#waiting.length >= inputsWaitingMax;
+  }
+
+  /** Why the store refuses the commit that everything waits for; undefined while it takes commits. */
+  get failure(): string | undefined {
+    return this.#failure;
   }
 
   /** Queues an input: `step` runs in a coming turn and calls `carryOut` with what the machine returned. */
@@ -133,8 +139,10 @@ export class Turn {
     for (let attempt = 1; ; attempt++) {
       try {
         await this.#ports.store.commit(writes);
+        this.#failure = undefined;
         return;
       } catch (error) {
+        this.#failure = String(error);
         if (this.#isClosed) throw error;
         this.#ports.logger.error("the store refused a commit; this node stands still until it succeeds", {
           attempt,

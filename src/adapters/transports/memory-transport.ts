@@ -196,7 +196,11 @@ export class MemoryTransport implements Transport {
       };
       const cancelTimer = clock.at(clock.now() + timeoutMs, () =>
         pending.fail(
-          new TransportError(`no answer within ${timeoutMs} ms`, { code: "timeout", peer: to.id, timeoutMs }),
+          new TransportError(`no answer within ${Math.round(timeoutMs)} ms`, {
+            code: "timeout",
+            peer: to.id,
+            timeoutMs,
+          }),
         ),
       );
       const settled = (): boolean => {

@@ -149,7 +149,7 @@ export class PeerLink {
         this.#waiters.delete(waiter);
         forget();
         reject(
-          new TransportError(`no answer within ${timeoutMs} ms`, {
+          new TransportError(`no answer within ${Math.round(timeoutMs)} ms`, {
             code: "timeout",
             peer: this.#peer,
             timeoutMs,
