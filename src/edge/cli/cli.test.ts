@@ -113,7 +113,11 @@ describe("exit codes and failures", () => {
   test("130 when the caller stops waiting", async () => {
     node.running = 0;
     const interrupt = new AbortController();
-    interrupt.abort();
+    const inspect = node.inspect.bind(node);
+    node.inspect = async (key) => {
+      interrupt.abort();
+      return inspect(key);
+    };
     const run = await muster(["run", "nginx", "--wait"], {
       interrupted: interrupt.signal,
     });
@@ -267,4 +271,26 @@ describe("exec and down", () => {
     expect((await muster(["down"])).out).toBe("one has left the fleet\n");
     expect(node.downs).toEqual([{ keep: true }, { keep: false }]);
   });
+});
+
+test("who interrupts a command that an agent does not answer is not kept waiting", async () => {
+  const reached = Promise.withResolvers<void>();
+  const mute = Bun.serve({
+    unix: join(directory, "mute.sock"),
+    fetch: () => {
+      reached.resolve();
+      return new Promise<Response>(() => undefined);
+    },
+  });
+  const interruption = new AbortController();
+  const run = muster(["scale", "web", "3"], {
+    socket: join(directory, "mute.sock"),
+    interrupted: interruption.signal,
+  });
+  await reached.promise;
+  interruption.abort();
+  const { code, errors } = await run;
+  expect(code).toBe(130);
+  expect(errors).toContain("interrupted before the agent had answered");
+  await mute.stop(true);
 });

@@ -1,6 +1,6 @@
 /** How commands end when they do not succeed, and how that is told. */
 import { ProblemError, type Problem } from "../../model/problem.ts";
-import { AgentUnreachable } from "../client/failures.ts";
+import { AgentUnreachable, Interrupted } from "../client/failures.ts";
 
 /** Part of the CLI's contract (docs/guide/cli.md). `exec` ends with the command's own code instead of 0. */
 export const exitCodes = {
@@ -36,6 +36,13 @@ export function usageFailure(message: string, next?: string): CommandFailure {
 
 export function reportOf(error: unknown): { readonly problem: ReportedProblem; readonly exitCode: number } {
   if (error instanceof AgentUnreachable) return { problem: error.problem, exitCode: exitCodes.unreachable };
+  if (error instanceof Interrupted) {
+    const next = "what was asked for may have been done all the same: muster ps shows it";
+    return {
+      problem: { code: "interrupted", message: error.message, next },
+      exitCode: exitCodes.interrupted,
+    };
+  }
   if (error instanceof ProblemError) return { problem: error.problem, exitCode: exitCodes.refused };
   if (error instanceof CommandFailure) {
     const { code } = error.problem;

@@ -37,7 +37,7 @@ export function socketOf(flags: AgentFlags, context: CliContext): string {
 }
 
 export function connect(flags: AgentFlags, context: CliContext): MusterClient {
-  return new MusterClient(socketOf(flags, context));
+  return new MusterClient(socketOf(flags, context), context.console.interrupted);
 }
 
 /** Prints the value as JSON, or as the text that `format` makes of it. */

@@ -2,6 +2,7 @@
 import { ProblemError } from "../../model/problem.ts";
 import type { DeploymentView } from "../../model/views.ts";
 import type { DeploymentKey, WriteAnswer } from "../../node/node-api.ts";
+import { Interrupted } from "../client/failures.ts";
 import type { MusterClient } from "../client/muster-client.ts";
 import { CommandFailure } from "./failure.ts";
 import { formatAge } from "./table.ts";
@@ -64,8 +65,8 @@ async function poll<T>(
       if (seen.done !== undefined) return seen.done;
       state = seen.state;
     } catch (error) {
-      if (!(error instanceof ProblemError) || !passing.has(error.problem.code)) throw error;
-      state = error.problem.message;
+      if (error instanceof ProblemError && passing.has(error.problem.code)) state = error.problem.message;
+      else if (!(error instanceof Interrupted)) throw error;
     }
     const next = `what was asked for stays asked for; muster events ${key.name} -n ${key.namespace} shows what happens`;
     if (options.signal.aborted)

@@ -1,6 +1,11 @@
 /** How a call to an agent fails other than by an answer. */
 import type { Problem } from "../../model/problem.ts";
 
+/** Who asked does not want the answer any more. What was asked for may have been done, or be done yet. */
+export class Interrupted extends Error {
+  override readonly name = "Interrupted";
+}
+
 /** Nobody answers on the socket. */
 export class AgentUnreachable extends Error {
   override readonly name = "AgentUnreachable";

@@ -9,7 +9,7 @@ import type { CohortView, DeploymentView, NodeView, PromiseView, StatusView } fr
 import type { DeploymentKey, LogQuery, ReplicaLogLine, WriteAnswer } from "../../node/node-api.ts";
 import type { ExecRequest, ExecSession } from "../../ports/container-runtime.ts";
 import { openExec } from "./exec-client.ts";
-import { AgentUnreachable } from "./failures.ts";
+import { AgentUnreachable, Interrupted } from "./failures.ts";
 import { textLines } from "./text-lines.ts";
 
 export interface InviteAnswer {
@@ -37,9 +37,12 @@ function writeHeaders(): Record<string, string> {
 
 export class MusterClient {
   readonly socketPath: string;
+  readonly #interrupted: AbortSignal | undefined;
 
-  constructor(socketPath: string) {
+  /** When `interrupted` aborts, calls that wait for an answer reject with Interrupted. */
+  constructor(socketPath: string, interrupted?: AbortSignal) {
     this.socketPath = socketPath;
+    this.#interrupted = interrupted;
   }
 
   status(): Promise<StatusView> {
@@ -89,7 +92,8 @@ export class MusterClient {
 
   /** Resolves when the agent has done it, or is gone before it could say so. */
   async down(keep: boolean): Promise<void> {
-    const response = await this.#fetch("/v1/down", { method: "POST", body: { keep } });
+    const signal = this.#interrupted === undefined ? {} : { signal: this.#interrupted };
+    const response = await this.#fetch("/v1/down", { method: "POST", body: { keep }, ...signal });
     await response.text().catch(() => "");
   }
 
@@ -130,7 +134,8 @@ export class MusterClient {
   }
 
   async #json<T>(path: string, options: CallOptions = {}): Promise<T> {
-    const response = await this.#fetch(path, options);
+    const signal = this.#interrupted === undefined ? {} : { signal: this.#interrupted };
+    const response = await this.#fetch(path, { ...options, ...signal });
     const value: T = JSON.parse(await response.text());
     return value;
   }
@@ -159,7 +164,7 @@ export class MusterClient {
       });
     } catch (error) {
       throw options.signal?.aborted === true
-        ? error
+        ? new Interrupted("interrupted before the agent had answered", { cause: error })
         : new AgentUnreachable(this.socketPath, { cause: error });
     }
     if (response.ok) return response;
