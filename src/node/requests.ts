@@ -31,7 +31,7 @@ const deleteWaitsMax = 15;
 export class Requests {
   readonly #ports: RequestsPorts;
   /** Foundings under way on this node, so that two requests for one name do not race each other. */
-  readonly #foundings = new Map<DeploymentId, Promise<unknown>>();
+  readonly #foundings = new Map<DeploymentId, Promise<void>>();
 
   constructor(ports: RequestsPorts) {
     this.#ports = ports;
@@ -61,10 +61,11 @@ export class Requests {
             epoch: (charter?.epoch ?? 0) + 1,
           });
       if (founding !== undefined) {
-        this.#foundings.set(
-          deployment,
-          founding.finally(() => this.#foundings.delete(deployment)),
+        const isOver = founding.then(
+          () => void this.#foundings.delete(deployment),
+          () => void this.#foundings.delete(deployment),
         );
+        this.#foundings.set(deployment, isOver);
         return founding;
       }
       if (charter === undefined) continue;
@@ -90,10 +91,11 @@ export class Requests {
 
   async inspect(key: DeploymentKey): Promise<Outcome<DeploymentView, Problem>> {
     const charter = await this.#charterOf(deploymentIdOf(key.namespace, key.name));
-    if (charter === undefined || charter.deleted) return refused(notFound(key));
-    const view = await this.deploymentOf(charter);
+    if (charter === undefined) return refused(notFound(key));
+    // The tombstone comes first and the containers' end after it: until then the deployment is shown as going.
+    const view = charter.deleted ? await this.#viewOf(charter) : await this.deploymentOf(charter);
     // A member that lingers after the deletion knows it still; to users it is gone.
-    return view.status === "deleted" ? refused(notFound(key)) : ok(view);
+    return view === undefined || view.status === "deleted" ? refused(notFound(key)) : ok(view);
   }
 
   async cohort(key: DeploymentKey): Promise<Outcome<CohortView, Problem>> {
@@ -113,16 +115,21 @@ export class Requests {
 
   /** From the steward; without one, from a member here; at worst the charter's bare facts. */
   async deploymentOf(charter: Charter): Promise<DeploymentView> {
-    const answer = await this.#view(charter, "deployment");
-    if (answer !== undefined) {
-      const view: DeploymentView = JSON.parse(answer);
-      return view;
-    }
+    const view = await this.#viewOf(charter);
+    if (view !== undefined) return view;
     const state = this.#ports.groups.get(charter.group)?.state;
     if (state !== undefined) {
       return deploymentView(state, this.#ports.view, undefined, this.#memberFreshness(state.index));
     }
     return this.#bareView(charter);
+  }
+
+  /** Only what the steward says. */
+  async #viewOf(charter: Charter): Promise<DeploymentView | undefined> {
+    const answer = await this.#view(charter, "deployment");
+    if (answer === undefined) return undefined;
+    const view: DeploymentView = JSON.parse(answer);
+    return view;
   }
 
   /** Charters of all deployments of a namespace, deleted ones left out. */
