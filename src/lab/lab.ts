@@ -17,7 +17,7 @@ import {
   type LabFile,
   type LabPlace,
 } from "./lab-file.ts";
-import { labPrefix, removeLeftovers } from "./leftovers.ts";
+import { isLabThere, labPrefix, removeLeftovers } from "./leftovers.ts";
 import { agentPids, killAgent, membersAlive, startAgent, type AgentPlace } from "./machine-agent.ts";
 import { boot, inMachine, isMachine, machineMark, powerOff } from "./machine.ts";
 import {
@@ -95,6 +95,13 @@ export class Lab {
         { next: "muster lab status shows it, muster lab down ends it" },
       );
     }
+    if (isLabThere(place.name)) {
+      throw new LabError(
+        `a lab named ${place.name} is there already, in another directory`,
+        { code: "exists", lab: place.name },
+        { next: `take another --name, or end it with: muster lab down --name ${place.name}` },
+      );
+    }
     const { machines, binary, plainHttpRegistries, signal } = up;
     const file = {
       name: place.name,
@@ -105,7 +112,6 @@ export class Lab {
     writeLabFile(place.directory, file);
     const lab = new Lab(place.directory, file);
     try {
-      await removeLeftovers(place.name);
       await createSwitch(lab.#switch);
       await Promise.all(lab.machines.map((one) => lab.#boot(one)));
       signal?.throwIfAborted();

@@ -6,7 +6,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { removeCgroups } from "./cgroups.ts";
 import { command } from "./command.ts";
 import { LabError } from "./errors.ts";
-import { machineMark, powerOffMarked } from "./machine.ts";
+import { findMarked, machineMark, powerOffMarked } from "./machine.ts";
 
 /** A command that the killed process had started may still be making something: then there is one more pass. */
 const passesMax = 20;
@@ -14,6 +14,12 @@ const pauseMs = 20;
 
 export function labPrefix(name: string): string {
   return `muster-${name}`;
+}
+
+/** True while machines or networks of a lab with this name are there, whatever its directory. */
+export function isLabThere(name: string): boolean {
+  const mark = machineMark(name, "");
+  return networkNamespaces(name).length > 0 || findMarked((argument) => argument.startsWith(mark)).length > 0;
 }
 
 /** Resolves with true when there was anything. */

@@ -90,9 +90,14 @@ export async function powerOff(pid: number): Promise<void> {
     while (argumentsOf(outer)?.[0] === "unshare" && isAlive(outer)) await Bun.sleep(pollMs);
 }
 
+/** Processes, other than this one, that have such an argument. */
+export function findMarked(isMark: (argument: string) => boolean): readonly number[] {
+  return allPids().filter((pid) => pid !== process.pid && argumentsOf(pid)?.some(isMark) === true);
+}
+
 /** Ends all that carries the mark, half-booted machines included. Resolves with how many it found. */
 export async function powerOffMarked(isMark: (argument: string) => boolean): Promise<number> {
-  const found = allPids().filter((pid) => pid !== process.pid && argumentsOf(pid)?.some(isMark) === true);
+  const found = findMarked(isMark);
   for (const pid of found) killProcess(pid);
   for (const pid of found) while (isAlive(pid)) await Bun.sleep(pollMs);
   return found.length;

@@ -68,6 +68,19 @@ describe.skipIf(missing.length > 0)("lab", () => {
     expect(again.code).toBe(1);
     expect(JSON.parse(again.errors).problem.code).toBe("already-exists");
 
+    const elsewhere = await run([
+      binaryPath,
+      "lab",
+      "up",
+      "1",
+      "--name",
+      name,
+      "--dir",
+      join(directory, "other"),
+    ]);
+    expect(elsewhere.code).toBe(1);
+    expect(elsewhere.errors).toContain(`muster lab down --name ${name}`);
+
     // The machine has its own first process, name, /run and network, and sees the control groups.
     const seen = await mustLab(
       "exec",
