@@ -1,5 +1,4 @@
 /** The one composition root: an agent over the real adapters. */
-import { mkdirSync } from "node:fs";
 import { availableParallelism, homedir, totalmem } from "node:os";
 import { join } from "node:path";
 import { HostFabric, hostFabricDefaults } from "../adapters/fabrics/host/host-fabric.ts";
@@ -23,7 +22,7 @@ import type { Certifier } from "./identity/certificates.ts";
 import { childCertifier } from "./identity/certify.ts";
 import { IdentityError } from "./identity/identity-error.ts";
 import { foundFleet, loadIdentity, type Identity } from "./identity/identity.ts";
-import { createInvite } from "./identity/invite.ts";
+import { createInvite, parseInvite } from "./identity/invite.ts";
 import { JoinService } from "./identity/join.ts";
 import type { NodeApi } from "./node-api.ts";
 import type { NodeOptions } from "./options.ts";
@@ -161,7 +160,10 @@ async function identityFor(
 ): Promise<{ identity: Identity; seeds: readonly PeerAddress[] }> {
   const { dataDirectory } = options;
   const known = await loadIdentity(dataDirectory);
-  if (known !== undefined) return { identity: known, seeds: [] };
+  if (known !== undefined) {
+    refuseOtherFleet(known, options);
+    return { identity: known, seeds: [] };
+  }
   if (options.invite === undefined) {
     if (options.join.length > 0) {
       throw new ProblemError({
@@ -170,7 +172,14 @@ async function identityFor(
         next: "run `muster invite` on any of its nodes and pass the token with --invite",
       });
     }
-    return { identity: await foundFleet(dataDirectory, { name: fleetName, nowMs: Date.now(), certifier: certifierOf(options) }), seeds: [] };
+    return {
+      identity: await foundFleet(dataDirectory, {
+        name: fleetName,
+        nowMs: Date.now(),
+        certifier: certifierOf(options),
+      }),
+      seeds: [],
+    };
   }
   const [{ joinFleet }, { askToJoin }] = await Promise.all([
     import("./identity/join.ts"),
@@ -187,8 +196,26 @@ function certifierOf({ selfCommand }: NodeOptions): Certifier {
   return childCertifier([...selfCommand, "internal-certify"]);
 }
 
+/** A node is of one fleet for as long as its identity lives. An invite that it needs no more does no harm. */
+function refuseOtherFleet({ fingerprint }: Identity, { invite, dataDirectory }: NodeOptions): void {
+  const invited = invite === undefined ? undefined : inviteFingerprint(invite);
+  if (invited === undefined || invited === fingerprint) return;
+  throw new ProblemError({
+    code: "conflict",
+    message: `the invite is for another fleet than the one that ${dataDirectory} belongs to`,
+    next: "start without the invite, or join the other fleet with a --data-dir of its own",
+  });
+}
+
+function inviteFingerprint(token: string): string | undefined {
+  try {
+    return parseInvite(token).fingerprint;
+  } catch {
+    return undefined;
+  }
+}
+
 function openStore(dataDirectory: string): SqliteStore {
-  mkdirSync(dataDirectory, { recursive: true, mode: 0o700 });
   try {
     return SqliteStore.open(dataDirectory);
   } catch (error) {

@@ -3,6 +3,7 @@ import {
   mkdirSync,
   mkdtempSync,
   rmSync,
+  statSync,
   truncateSync,
   writeFileSync,
   writeSync,
@@ -66,6 +67,16 @@ runStoreSuite("sqlite", async () => {
 });
 
 describe("sqlite store", () => {
+  test("its files are for their owner only, in whatever directory", async () => {
+    const directory = newDirectory();
+    mkdirSync(directory, { mode: 0o755 });
+    const store = SqliteStore.open(directory);
+    await store.commit([{ kind: "put", table: "node", key: "a", value: new Uint8Array(1) }]);
+    for (const name of [storeFileName, `${storeFileName}-wal`])
+      expect(statSync(join(directory, name)).mode & 0o777).toBe(0o600);
+    await store.close();
+  });
+
   const refusal = (directory: string): StoreError => {
     try {
       SqliteStore.open(directory);

@@ -5,7 +5,7 @@
  * worker and back costs more than that.
  */
 import { Database, SQLiteError } from "bun:sqlite";
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { StoreError, type Store, type StoreTable, type StoreWrite } from "../../ports/store.ts";
 import { SqliteTables } from "./sqlite-tables.ts";
@@ -38,6 +38,9 @@ export class SqliteStore implements Store {
     let database: Database | undefined;
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 });
+      // Specs hold secrets, and the directory may be one that others can enter. The log takes this mode over.
+      closeSync(openSync(path, "a", 0o600));
+      chmodSync(path, 0o600);
       database = new Database(path, { create: true, strict: true });
       const tables = new SqliteTables(database);
       writeFileSync(join(directory, pidFileName), `${process.pid}\n`);

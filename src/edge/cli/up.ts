@@ -1,5 +1,4 @@
 import { hostname } from "node:os";
-import { mkdir } from "node:fs/promises";
 import { ProblemError } from "../../model/problem.ts";
 import { shortId } from "../../model/ids.ts";
 import { selfCommand } from "./detach.ts";
@@ -89,7 +88,8 @@ export function registerUp(program: Program, context: CliContext): void {
           next: "muster status shows it; another one needs a --data-dir of its own",
         });
       const config = await readConfig(given.config);
-      await mkdir(given.dataDir, { recursive: true, mode: 0o700 });
+      const { claimDataDirectory } = await import("../../node/data-directory.ts");
+      claimDataDirectory(given.dataDir);
       if (options.detach === true) {
         const { startDetached } = await import("./detach.ts");
         await startDetached(context, given, socketPath);
