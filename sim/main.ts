@@ -16,6 +16,14 @@ const { values } = parseArgs({
   },
 });
 
+let rejections = 0;
+process.on("unhandledRejection", (reason) => {
+  rejections += 1;
+  console.log(
+    `unhandled rejection: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`,
+  );
+});
+
 async function one(seed: number): Promise<boolean> {
   const first = await storm({
     seed,
@@ -39,7 +47,9 @@ async function many(from: number, count: number): Promise<boolean> {
     converged.push(result.convergedMs);
     if (result.problems.length === 0) continue;
     failed += 1;
-    console.log(`seed ${seed} (${result.nodes} nodes): ${result.problems.slice(0, 3).join("; ")}`);
+    const found = [...new Set(result.problems)].slice(0, 3).join("; ");
+    console.log(`seed ${seed} (${result.profile}, ${result.nodes} nodes): ${found}`);
+    console.log(`  replay: bun sim/main.ts --seed ${seed} --trace`);
   }
   converged.sort((a, b) => a - b);
   const seconds = (performance.now() - startedAt) / 1_000;
@@ -54,4 +64,4 @@ const isClean =
   values.seed === undefined
     ? await many(Number(values.from), Number(values.seeds))
     : await one(Number(values.seed));
-process.exit(isClean ? 0 : 1);
+process.exit(isClean && rejections === 0 ? 0 : 1);

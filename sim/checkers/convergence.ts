@@ -1,30 +1,94 @@
 /** What must come true once the faults have ended. */
-import type { Intent } from "../workloads/intent.ts";
+import { freeOf } from "../../src/core/placement/book.ts";
+import { isOccupying, type CohortState, type PromiseRecord } from "../../src/core/cohort/state.ts";
 import type { World } from "../world/world.ts";
+import type { WriteLedger } from "./writes.ts";
 
-/** Why the fleet is not as declared; undefined when it is. */
-export function difference(world: World, intents: readonly Intent[]): string | undefined {
-  const wanted = new Map(intents.map((intent) => [intent.name, intent]));
-  const counts = new Map<string, number>();
-  for (const { deployment, replica, node, promise } of world.running()) {
-    const name = deployment.slice(deployment.indexOf("/") + 1);
-    const intent = wanted.get(name);
-    if (intent === undefined) return `${deployment} runs on ${node.name} and was never declared`;
-    if (!intent.possible().some(({ replicas }) => replica < replicas))
-      return `${name}/${replica} is surplus on ${node.name} (${promise})`;
-    const key = `${name}/${replica}`;
-    counts.set(key, (counts.get(key) ?? 0) + 1);
-    if (counts.get(key) !== 1) return `${key} runs ${counts.get(key)} times`;
+/** Why the fleet is not as its users have declared it; undefined when it is. */
+export function difference(world: World, ledger: WriteLedger, names: readonly string[]): string | undefined {
+  for (const name of names) {
+    const lineages = ledger.lineages(name);
+    if (lineages.size > 1) return `${name} has ${lineages.size} cohorts: ${[...lineages].join(", ")}`;
   }
-  for (const intent of intents) {
-    const running = [...counts.keys()].filter((key) => key.startsWith(`${intent.name}/`)).length;
-    if (!intent.possible().some(({ replicas }) => replicas === running)) {
-      return `${intent.name} runs ${running}, wanted ${intent
-        .possible()
-        .map(({ replicas }) => replicas)
-        .join(" or ")}`;
+  const wanted = new Map<string, { readonly name: string; readonly record: PromiseRecord }>();
+  for (const name of names) {
+    const state = ledger.living(name);
+    if (state === undefined) {
+      const member = headless(world, name);
+      if (member !== undefined) return `${name} has no steward, and ${member} takes its cohort for alive`;
+      continue;
     }
+    const wrong = slotsDifference(world, state);
+    if (wrong !== undefined) return wrong;
+    for (const record of state.promises.values())
+      if (isOccupying(record)) wanted.set(record.id, { name, record });
   }
+  return containersDifference(world, wanted);
+}
+
+function headless(world: World, name: string): string | undefined {
+  const hasActive = (node: World["nodes"][number]): boolean =>
+    node.agent?.cohorts().some(({ state }) => state?.spec.name === name && state.status === "active") ??
+    false;
+  return world.live.find(hasActive)?.name;
+}
+
+function slotsDifference(world: World, state: CohortState): string | undefined {
+  const { name, replicas } = state.spec;
+  const served = new Set<number>();
+  for (const promise of state.promises.values()) {
+    if (!isOccupying(promise)) continue;
+    const at = `${name}/${promise.replica} (${promise.id})`;
+    if (promise.replica >= replicas) return `${at} is surplus`;
+    if (promise.stage !== "promised") return `${at} is ${promise.stage}`;
+    if (promise.phase !== "running" && promise.phase !== "completed") return `${at} is ${promise.phase}`;
+    if (promise.templateHash !== state.templateHash && state.unplaced.key === "") return `${at} is outdated`;
+    served.add(promise.replica);
+  }
+  const missing = replicas - served.size;
+  if (missing === 0) return undefined;
+  const place = placeFor(world, state);
+  return place === undefined
+    ? undefined
+    : `${name} runs ${served.size} of ${replicas}, and ${place} has room`;
+}
+
+/** A node that could take one more replica. */
+function placeFor(world: World, state: CohortState): string | undefined {
+  const { resources, ports } = state.spec.template;
+  for (const node of world.live) {
+    const book = node.agent?.bookSummary();
+    if (book === undefined) continue;
+    const free = freeOf(book);
+    const isTaken = ports.some(
+      ({ published, protocol }) =>
+        published !== undefined &&
+        book.lines.some((line) =>
+          line.ports.some((own) => own.published === published && own.protocol === protocol),
+        ),
+    );
+    if (!isTaken && free.cpuMillis >= resources.cpuMillis && free.memoryBytes >= resources.memoryBytes)
+      return node.name;
+  }
+  return undefined;
+}
+
+/** Every container that runs belongs to a promise in the log, on its node, and the other way round. */
+function containersDifference(
+  world: World,
+  wanted: ReadonlyMap<string, { readonly name: string; readonly record: PromiseRecord }>,
+): string | undefined {
+  const counts = new Map<string, number>();
+  for (const { promise, node, deployment, replica } of world.running()) {
+    const known = wanted.get(promise)?.record;
+    if (known === undefined || known.node !== node.id)
+      return `${deployment}/${replica} (${promise}) runs on ${node.name} and is in no log`;
+    counts.set(promise, (counts.get(promise) ?? 0) + 1);
+    if (counts.get(promise) !== 1) return `${promise} runs ${counts.get(promise)} times`;
+  }
+  for (const [promise, { name, record }] of wanted)
+    if (record.phase === "running" && !counts.has(promise))
+      return `${name}/${record.replica} (${promise}) is said to run and does not`;
   return undefined;
 }
 
@@ -32,10 +96,20 @@ export function difference(world: World, intents: readonly Intent[]): string | u
 export function activity(world: World): string {
   const marks: string[] = [];
   for (const node of world.live) {
+    // A deleted cohort lingers for its members' sake, and then goes.
     for (const group of node.agent?.cohorts() ?? [])
-      marks.push(`${node.name} ${group.id} ${group.state?.index}`);
+      if (group.state?.status === "active") marks.push(`${node.name} ${group.id} ${group.state.index}`);
     for (const { spec, status } of node.machine.all()) marks.push(`${node.name} ${spec.id} ${status.phase}`);
     for (const { promise } of node.agent?.bookSummary().lines ?? []) marks.push(`${node.name} ${promise}`);
   }
   return marks.sort().join("\n");
+}
+
+/** What differs between two readings of `activity`. */
+export function changes(before: string, after: string): string {
+  const old = new Set(before.split("\n"));
+  const now = new Set(after.split("\n"));
+  const gone = [...old].filter((line) => !now.has(line)).map((line) => `- ${line}`);
+  const come = [...now].filter((line) => !old.has(line)).map((line) => `+ ${line}`);
+  return [...gone, ...come].slice(0, 20).join("\n");
 }

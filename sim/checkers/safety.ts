@@ -1,5 +1,7 @@
 /** What must hold at every instant, whatever fails. */
+import { isOccupying, type CohortState } from "../../src/core/cohort/state.ts";
 import { encodeState } from "../../src/core/cohort/state-codec.ts";
+import type { GroupId } from "../../src/model/ids.ts";
 import { canonicalJson } from "../../src/wire/digest.ts";
 import type { World } from "../world/world.ts";
 
@@ -9,11 +11,15 @@ import type { World } from "../world/world.ts";
  * W3  In one term of one cohort at most one member leads.
  * W4  No book holds more than its node has: CPU, memory, published ports.
  * W5  Nothing runs that is in no book of its node.
+ * W6  In a cohort's state at most one promise occupies a slot (H1 of the cohort's protocol).
+ * W7  A cohort's history only grows: what was read stays as it was.
  */
 export class SafetyChecker {
   readonly #world: World;
   readonly #states = new Map<string, string>();
   readonly #leaders = new Map<string, string>();
+  readonly #judged = new WeakSet<CohortState>();
+  readonly #histories = new Map<GroupId, string[]>();
   readonly violations: string[] = [];
 
   constructor(world: World) {
@@ -46,17 +52,48 @@ export class SafetyChecker {
     for (const group of node.agent?.cohorts() ?? []) {
       const { state } = group;
       if (state === undefined) continue;
-      const at = `${group.id}@${state.index}`;
-      const text = canonicalJson(encodeState(state));
-      const known = this.#states.get(at);
-      if (known === undefined) this.#states.set(at, text);
-      else if (known !== text) this.#fail(`W2: ${name} differs at ${at}`);
-      if (!group.isSteward) continue;
-      const term = `${group.id}#${group.status().term}`;
+      if (!this.#judged.has(state)) {
+        this.#judged.add(state);
+        this.#checkState(name, state);
+      }
+      // What consensus says: the group itself learns of it only after the next commit of the store.
+      const status = group.status();
+      if (status.leader !== node.id) continue;
+      const term = `${group.id}#${status.term}`;
       const leader = this.#leaders.get(term);
       if (leader === undefined) this.#leaders.set(term, name);
       else if (leader !== name) this.#fail(`W3: ${leader} and ${name} lead ${term}`);
     }
+  }
+
+  #checkState(name: string, state: CohortState): void {
+    const at = `${state.group}@${state.index}`;
+    const text = canonicalJson(encodeState(state));
+    const known = this.#states.get(at);
+    if (known !== undefined) {
+      if (known !== text) this.#fail(`W2: ${name} differs at ${at}`);
+      return;
+    }
+    this.#states.set(at, text);
+    const occupied = new Set<number>();
+    for (const promise of state.promises.values()) {
+      if (!isOccupying(promise)) continue;
+      if (occupied.has(promise.replica)) this.#fail(`W6: slot ${promise.replica} is promised twice at ${at}`);
+      occupied.add(promise.replica);
+    }
+    this.#checkHistory(state, at);
+  }
+
+  #checkHistory({ group, history, historyCount }: CohortState, at: string): void {
+    const lines = this.#histories.get(group) ?? [];
+    this.#histories.set(group, lines);
+    const first = historyCount - history.length;
+    history.forEach((event, i) => {
+      const line = canonicalJson(event);
+      const known = lines[first + i];
+      if (known === undefined) lines[first + i] = line;
+      else if (known !== line) this.#fail(`W7: line ${first + i} of the history changed at ${at}`);
+    });
   }
 
   #checkBook(node: World["nodes"][number]): void {

@@ -5,7 +5,11 @@
 import { createHash } from "node:crypto";
 import { MemoryFabric, MemoryNetwork as MachineNetwork } from "../../src/adapters/fabrics/memory-fabric.ts";
 import { MemoryImageStore, MemoryRegistry } from "../../src/adapters/images/memory-image-store.ts";
-import { MemoryMachine, waitingProgram } from "../../src/adapters/runtimes/memory-machine.ts";
+import {
+  MemoryMachine,
+  waitingProgram,
+  type MemoryProgram,
+} from "../../src/adapters/runtimes/memory-machine.ts";
 import { MemoryRuntime } from "../../src/adapters/runtimes/memory-runtime.ts";
 import { MemoryDisk, MemoryStore } from "../../src/adapters/stores/memory-store.ts";
 import { MemoryNetwork, type LinkConditions } from "../../src/adapters/transports/memory-network.ts";
@@ -17,8 +21,17 @@ import type { Entropy } from "../../src/ports/entropy.ts";
 import type { LogFields, Logger } from "../../src/ports/logger.ts";
 import type { Image } from "../../src/ports/image-store.ts";
 import { Agent } from "../../src/node/agent.ts";
-import { Life, MortalClock, slowRuntime } from "./mortal.ts";
+import type { LogOptions } from "../../src/node/group.ts";
+import type { ContainerRuntime } from "../../src/ports/container-runtime.ts";
+import type { Store } from "../../src/ports/store.ts";
+import { Life, MortalClock, mortalTransport, slowRuntime, type Traffic } from "./mortal.ts";
 import { VirtualClock } from "./virtual-clock.ts";
+
+/** What a test puts in the place of a real part, to see that the checkers notice. */
+export interface Doubles {
+  readonly runtime?: (runtime: ContainerRuntime, node: SimulatedNode) => ContainerRuntime;
+  readonly store?: (store: Store, node: SimulatedNode) => Store;
+}
 
 export interface WorldOptions {
   readonly seed: number;
@@ -26,6 +39,8 @@ export interface WorldOptions {
   readonly link: LinkConditions;
   /** Probability that one runtime operation fails. */
   readonly runtimeFailures: number;
+  readonly log: LogOptions;
+  readonly doubles?: Doubles;
   readonly trace?: (line: string) => void;
 }
 
@@ -52,6 +67,14 @@ export interface SimulatedNode {
   store: MemoryStore | undefined;
   life: Life;
   isPowered: boolean;
+  /** Left the fleet, or was destroyed: it never comes back. */
+  isGone: boolean;
+  /** How far the wall clock is off. */
+  skewMs: number;
+  /** Least and most that one sync of the disk takes. */
+  syncMs: readonly [number, number];
+  /** What it has sent since it was made. */
+  readonly traffic: Traffic;
 }
 
 export interface Running {
@@ -81,13 +104,14 @@ export class World {
       { clock: this.clock, rng: createRng(options.seed ^ 0x9e3779b9) },
       { link: options.link },
     );
-    this.registry.publish("web", {
-      entrypoint: ["/web"],
-      command: [],
-      env: [],
-      workingDirectory: "/",
-      user: "",
-    });
+    for (const name of ["web", "job"])
+      this.registry.publish(name, {
+        entrypoint: [`/${name}`],
+        command: [],
+        env: [],
+        workingDirectory: "/",
+        user: "",
+      });
     for (let index = 1; index <= options.nodes; index++) this.nodes.push(this.#makeNode(index));
   }
 
@@ -95,6 +119,14 @@ export class World {
     return defined(this.nodes[index - 1], `node ${index}`);
   }
 
+  /** A fresh machine, not started yet. */
+  addNode(): SimulatedNode {
+    const node = this.#makeNode(this.nodes.length + 1);
+    this.nodes.push(node);
+    return node;
+  }
+
+  /** Those whose agent runs. */
   get live(): readonly SimulatedNode[] {
     return this.nodes.filter(({ agent }) => agent !== undefined);
   }
@@ -109,21 +141,28 @@ export class World {
     const life = new Life();
     node.life = life;
     node.isPowered = true;
-    const clock = new MortalClock(this.clock, life);
+    const clock = new MortalClock(this.clock, life, () => node.skewMs);
     const store = new MemoryStore(
       { disk: node.disk },
-      { schedule: (flush) => void clock.at(clock.now() + 0.3 + this.rng.next(), flush) },
+      {
+        schedule: (flush) => {
+          const [least, most] = node.syncMs;
+          clock.at(clock.now() + least + this.rng.next() * (most - least), flush);
+        },
+      },
     );
     node.store = store;
-    const first = this.node(1);
+    const runtime = slowRuntime(new MemoryRuntime({ machine: node.machine }), clock, life, {
+      delayMs: () => 5 + this.rng.next() * 30,
+      fails: () => this.rng.next() < this.options.runtimeFailures,
+    });
+    const transport = this.net.transport({ id: node.id, addresses: [node.address] });
+    const doubles = this.options.doubles;
     const agent = new Agent(
       {
-        transport: this.net.transport({ id: node.id, addresses: [node.address] }),
-        store,
-        runtime: slowRuntime(new MemoryRuntime({ machine: node.machine }), clock, life, {
-          delayMs: () => 5 + this.rng.next() * 30,
-          fails: () => this.rng.next() < this.options.runtimeFailures,
-        }),
+        transport: mortalTransport(transport, life, node.traffic),
+        store: doubles?.store?.(store, node) ?? store,
+        runtime: doubles?.runtime?.(runtime, node) ?? runtime,
         images: new MemoryImageStore({ registry: this.registry, images: node.images }),
         fabric: new MemoryFabric({ network: node.network }),
         clock,
@@ -142,7 +181,8 @@ export class World {
         addresses: [node.address],
         capacity: { cpuMillis: 4_000, memoryBytes: 1_024 * mebibyte },
         fleetPrefix: "fd000001",
-        seeds: node === first ? [] : [{ id: first.id, addresses: [first.address] }],
+        seeds: this.#seedsOf(node),
+        log: this.options.log,
         pid: node.index,
       },
     );
@@ -163,6 +203,40 @@ export class World {
     node.machine.losePower();
     node.network.losePower();
     node.isPowered = false;
+  }
+
+  /** The process is stopped for a while, as by a debugger or a starved machine; then all that waited comes at once. */
+  stopAgent(node: SimulatedNode, forMs: number): void {
+    const { life } = node;
+    this.trace(`stop ${node.name} for ${forMs}`);
+    life.stop();
+    this.clock.at(this.clock.now() + forMs, () => {
+      if (!life.isOver) this.trace(`continue ${node.name}`);
+      life.resume();
+    });
+  }
+
+  /** The node leaves for good, as `muster down` does. */
+  leave(node: SimulatedNode): void {
+    const { agent, life } = node;
+    if (agent === undefined) return;
+    this.trace(`down ${node.name}`);
+    agent.down({ keep: false }).then(
+      () => {
+        if (life.isOver) return;
+        this.trace(`gone ${node.name}`);
+        node.isGone = true;
+        this.net.powerOff(node.id);
+        this.#endLife(node);
+      },
+      (error: unknown) => this.failures.push(`${node.name} did not leave: ${String(error)}`),
+    );
+  }
+
+  /** The machine is lost with its disk. */
+  destroy(node: SimulatedNode): void {
+    this.powerOff(node);
+    node.isGone = true;
   }
 
   /** Only the agent dies; its containers go on. */
@@ -245,6 +319,12 @@ export class World {
     await drain();
   }
 
+  /** The first machine that is still there, as an operator would name it. */
+  #seedsOf(node: SimulatedNode): { id: NodeId; addresses: string[] }[] {
+    const seed = this.nodes.find((other) => other !== node && !other.isGone);
+    return seed === undefined || node.index === 1 ? [] : [{ id: seed.id, addresses: [seed.address] }];
+  }
+
   #endLife(node: SimulatedNode): void {
     node.life.end();
     node.store?.crash();
@@ -261,11 +341,15 @@ export class World {
       address: `10.0.0.${index}:7440`,
       disk: new MemoryDisk(),
       images: new Map(),
-      machine: new MemoryMachine({ clock: this.clock }, { programOf: () => waitingProgram }),
+      machine: new MemoryMachine({ clock: this.clock }, { programOf }),
       network: new MachineNetwork(),
       agent: undefined,
       store: undefined,
       life: new Life(),
+      isGone: false,
+      skewMs: 0,
+      syncMs: [0.3, 1.3],
+      traffic: { datagrams: 0, posts: 0, calls: 0 },
       isPowered: false,
     };
   }
@@ -291,6 +375,12 @@ export class World {
     };
     return logger;
   }
+}
+
+/** `/job 0` ends by itself with this code, all else runs until it is stopped. */
+function programOf(args: readonly string[]): MemoryProgram {
+  if (args[0] !== "/job") return waitingProgram;
+  return { ...waitingProgram, endsAfterMs: 2_000, exitCode: Number(args[1] ?? 0) };
 }
 
 /** Every promise that can go on has gone on when this resolves. */

@@ -157,7 +157,11 @@ export class Agent implements NodeApi {
           for (const [to, own] of byPeer) peers.post(to, consensusChannel, { group, messages: own });
         },
         errand: (group, errand) => void runErrand({ peers, logger }, group, errand),
-        publishCharter: (charter) => void this.#directory.publish(charter),
+        publishCharter: (charter) => {
+          this.#directory.publish(charter).catch((error: unknown) => {
+            logger.warn("charter not published", { group: charter.group, error: String(error) });
+          });
+        },
         retire: (group) => void this.#groups.drop(group.id),
       },
       { self: options.id, log: options.log },

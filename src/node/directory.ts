@@ -3,7 +3,6 @@ import { DirectoryMachine } from "../core/directory/machine.ts";
 import { directoryDefaults, type DirectoryEffect, type DirectoryInput } from "../core/directory/protocol.ts";
 import { refText, type DirectoryRecord, type IndexEntry } from "../core/directory/record.ts";
 import { createRng } from "../core/rng.ts";
-import { defined } from "../model/assert.ts";
 import { lineageOf, type Charter } from "../model/charter.ts";
 import type { DeploymentId, NodeId } from "../model/ids.ts";
 import { ProblemError } from "../model/problem.ts";
@@ -202,7 +201,8 @@ export class Directory {
     requestId: number,
     record: DirectoryRecord | undefined,
   ): void {
-    defined(waiting.get(requestId), "a directory request that waits")(record);
+    // One that was given up in the meantime is answered all the same.
+    waiting.get(requestId)?.(record);
     waiting.delete(requestId);
   }
 }

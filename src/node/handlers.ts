@@ -81,7 +81,7 @@ function installCohortHandlers(ports: HandlerPorts): void {
     return {};
   });
   peers.handle(methods.abandon, async (_from, { group }) => {
-    if (groups.get(group)?.isUntouched === true) await groups.drop(group);
+    await groups.abandon(group);
     return {};
   });
   peers.handle(methods.lead, (_from, { group }) => {
@@ -158,7 +158,10 @@ export class ConsensusInbox {
     const { group, messages } = decodeAs(groupMessagesSchema, payload);
     const member = this.#ports.groups.get(group);
     if (member !== undefined) member.receive(from, messages);
-    else if (messages.some(isFromLeader)) void this.#meet(group);
+    else if (messages.some(isFromLeader))
+      this.#meet(group).catch((error: unknown) =>
+        this.#ports.logger.debug("group not joined", { group, error: String(error) }),
+      );
   }
 
   async #meet(group: GroupId): Promise<void> {

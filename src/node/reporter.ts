@@ -95,7 +95,10 @@ export class Reporter {
       }
     }
     this.#stewards.delete(group);
-    if (strangers > 0) await this.#lookUp(cohort);
+    if (strangers > 0)
+      await this.#lookUp(cohort).catch((error: unknown) =>
+        this.#ports.logger.debug("charter not looked up", { group, error: String(error) }),
+      );
     return false;
   }
 
