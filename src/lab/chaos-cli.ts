@@ -72,11 +72,10 @@ export function registerChaos(program: Program, context: CliContext): void {
           rounds.push(made);
           if (json !== true) await context.console.write(`${describe(made)}\n`);
         }
-        await context.console.write(
-          json === true
-            ? `${JSON.stringify({ rounds: rounds.map(rounded), summary: summaries(rounds) })}\n`
-            : formatSummary(rounds),
-        );
+        if (json === true) {
+          const said = { rounds: rounds.map(rounded), summary: summaries(rounds) };
+          await context.console.write(`${JSON.stringify(said)}\n`);
+        } else if (options.rounds > 1) await context.console.write(formatSummary(rounds));
       });
     });
 }

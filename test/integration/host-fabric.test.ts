@@ -142,6 +142,15 @@ describe.if(runsHere)("host fabric on this machine", () => {
     expect(await fetchFrom(undefined, "http://127.0.0.1:18080/a.txt")).toBe("a");
   });
 
+  test("after a reboot nothing is listed that is not there", async () => {
+    const before = await attach("a", 1, [web]);
+    await run("umount", before.networkNamespace);
+    await eventually("the link goes with its namespace", async () =>
+      (await run("ip", "-o", "link")).includes(rig.options.interfacePrefix) ? undefined : true,
+    );
+    expect(await rig.open().list()).toEqual([]);
+  });
+
   test("a failure leaves nothing", async () => {
     await attach("a", 1);
     // The address's route cannot be made: the kernel takes no multicast address for a link.
