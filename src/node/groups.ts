@@ -28,6 +28,8 @@ export class Groups {
   readonly #groups = new Map<GroupId, Group>();
   /** Groups whose first writes are under way. */
   readonly #joining = new Map<GroupId, Promise<Group>>();
+  /** Those of them that were taken back meanwhile. */
+  readonly #abandoned = new Set<GroupId>();
 
   constructor(ports: GroupsPorts, options: { readonly self: NodeId; readonly log: LogOptions }) {
     this.#ports = ports;
@@ -100,11 +102,13 @@ export class Groups {
     group.close();
     this.#groups.delete(id);
     this.#ports.logger.debug("group dropped", { group: id });
-    await this.#write([
-      { kind: "delete", table: "snapshots", key: id },
-      { kind: "delete", table: "hard-states", key: id },
-      { kind: "drop-log", group: id },
-    ]);
+    await this.#forget(id);
+  }
+
+  /** Takes a founding back that came to nothing, one too whose first writes have yet to become durable. */
+  async abandon(id: GroupId): Promise<void> {
+    if (this.#joining.has(id)) this.#abandoned.add(id);
+    else if (this.#groups.get(id)?.isUntouched === true) await this.drop(id);
   }
 
   close(): void {
@@ -115,13 +119,25 @@ export class Groups {
   async #join(charter: Charter, writes: readonly StoreWrite[], stored: StoredState): Promise<Group> {
     const existing = this.#groups.get(charter.group) ?? this.#joining.get(charter.group);
     if (existing !== undefined) return existing;
-    const joining = this.#write(writes).then(() => this.#open(charter, stored));
+    const joining = this.#write(writes).then(async () => {
+      if (!this.#abandoned.delete(charter.group)) return this.#open(charter, stored);
+      await this.#forget(charter.group);
+      throw new Error(`the founding of ${charter.group} was taken back`);
+    });
     this.#joining.set(charter.group, joining);
     try {
       return await joining;
     } finally {
       this.#joining.delete(charter.group);
     }
+  }
+
+  async #forget(id: GroupId): Promise<void> {
+    await this.#write([
+      { kind: "delete", table: "snapshots", key: id },
+      { kind: "delete", table: "hard-states", key: id },
+      { kind: "drop-log", group: id },
+    ]);
   }
 
   /** In the order of the turn, so that nothing a dropped group still had to write comes after its deletion. */
