@@ -180,7 +180,10 @@ async function establish(
       next: "try again; muster nodes shows who is up",
     };
   }
-  const winner = await ports.directory.publish(charter);
+  // Whoever came first is there by now: without this look the lower founder would win over one that was acknowledged.
+  const first = await ports.directory.charterOf(deployment);
+  const isFirst = first === undefined || first.epoch < epoch;
+  const winner = isFirst ? await ports.directory.publish(charter) : first;
   if (winner.group !== group) {
     abandon(ports, charter);
     return {

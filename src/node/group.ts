@@ -72,6 +72,8 @@ export interface LogOptions {
 }
 
 export const logDefaults: LogOptions = { entriesPerSnapshot: 1_000, tailEntries: 256 };
+/** Many heartbeats: a learner never stops believing in a leader by itself. */
+const silenceMs = 5_000;
 /** That of the bootstrap snapshot; the first election raises it. */
 const foundingTerm = 1;
 /** A learner this close to the commit index needs no more than a moment to be a voter. */
@@ -91,6 +93,8 @@ export class Group {
   #leader: NodeId | undefined;
   #isLeading = false;
   #appliedSinceSnapshot = 0;
+  /** When a leader's message came last. */
+  #heardAt: number;
   #quarantine: string | undefined;
   /** Learners whose progress the steward waits for, and what it was told last. */
   readonly #caughtUp = new Map<NodeId, boolean>();
@@ -99,6 +103,7 @@ export class Group {
     this.#ports = ports;
     this.#options = options;
     this.#charter = options.charter;
+    this.#heardAt = ports.clock.now();
     this.#consensus = new ConsensusMachine(
       { ...defaultConsensusOptions, id: options.self, tailEntries: options.log.tailEntries },
       stored,
@@ -142,6 +147,12 @@ export class Group {
   /** As it was founded: no election was held and nothing written, so that nothing is lost when it is forgotten. */
   get isUntouched(): boolean {
     return this.#consensus.status().term <= foundingTerm;
+  }
+
+  /** Nobody leads it as far as this member knows, or who does has been silent for long. */
+  get isHeadless(): boolean {
+    if (this.#leader === undefined) return true;
+    return !this.#isLeading && this.#ports.clock.now() - this.#heardAt > silenceMs;
   }
 
   get isSteward(): boolean {
@@ -193,6 +204,7 @@ export class Group {
    */
   receive(from: NodeId, messages: readonly Message[]): void {
     for (const message of messages) {
+      if (isFromLeader(message)) this.#heardAt = this.#ports.clock.now();
       this.#consensusLane.feedWith(() =>
         this.state === undefined && !isFromLeader(message) ? undefined : { kind: "message", from, message },
       );

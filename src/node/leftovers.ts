@@ -65,7 +65,7 @@ export class Leftovers {
   async #lookAtGroups(): Promise<void> {
     const groups = this.#ports.groups.all();
     // Those without a steward may be leftovers; of the others only the steward has to look, and no hurry.
-    const headless = groups.filter(({ steward }) => steward === undefined);
+    const headless = groups.filter(({ isHeadless }) => isHeadless);
     const led = this.#some(groups.filter(({ isSteward }) => isSteward));
     for (const group of [...headless, ...led]) {
       const charter = await this.#charterOf(group.charter.deployment);
@@ -80,7 +80,7 @@ export class Leftovers {
       if (group.isSteward) await directory.publish(own);
       else if (group.isUntouched && (await this.#isUnfounded(group))) await groups.drop(group.id);
     } else if (charter.group !== group.id) await this.standDown(group.id);
-    else if (group.steward !== undefined) return;
+    else if (!group.isHeadless) return;
     else if (charter.deleted || (await this.#isCountedOut(group, charter))) await groups.drop(group.id);
   }
 
@@ -103,7 +103,7 @@ export class Leftovers {
       if (answer === undefined || answer === "unknown-group") continue;
       const own = answer.members.find((member) => member.node === this.#self);
       const isMember = own?.roles.some((role) => role === "voter" || role === "learner") ?? false;
-      return !isMember && group.steward === undefined;
+      return !isMember && group.isHeadless;
     }
     return false;
   }

@@ -25,8 +25,8 @@ export interface RequestsPorts extends FoundingPorts {
 /** A write is answered within this: done, refused, or "no quorum" with what is missing. */
 const writeDeadlineMs = 1_950;
 const readDeadlineMs = 400;
-const deleteWaitMs = 100;
-const deleteWaitsMax = 15;
+const conflictPauseMs = 100;
+const conflictsMax = 15;
 
 export class Requests {
   readonly #ports: RequestsPorts;
@@ -48,33 +48,37 @@ export class Requests {
     const templateHash = templateHashOf(spec.template);
     const change: UserChange = { kind: "declare", spec, templateHash, createOnly: options.createOnly };
     for (let attempt = 0; ; attempt++) {
-      await this.#foundings.get(deployment);
-      const charter = await this.#charterOf(deployment);
-      const isThere = charter !== undefined && !charter.deleted;
-      const founding = isThere
-        ? undefined
-        : found(this.#ports, {
-            deployment,
-            spec,
-            templateHash,
-            requestId: options.requestId,
-            epoch: (charter?.epoch ?? 0) + 1,
-          });
-      if (founding !== undefined) {
-        const isOver = founding.then(
-          () => void this.#foundings.delete(deployment),
-          () => void this.#foundings.delete(deployment),
-        );
-        this.#foundings.set(deployment, isOver);
-        return founding;
-      }
-      if (charter === undefined) continue;
-      const outcome = await this.#change(charter, options.requestId, change);
-      // Deleted a moment ago: its tombstone is on its way to the guardians.
-      const isGoing = !outcome.ok && outcome.error.code === "conflict" && attempt < deleteWaitsMax;
-      if (!isGoing) return outcome;
-      await pause(this.#ports.clock, deleteWaitMs);
+      const charter = await this.#oneByOne(deployment, async () => {
+        const known = await this.#charterOf(deployment);
+        if (known !== undefined && !known.deleted) return { known };
+        const { requestId } = options;
+        const epoch = (known?.epoch ?? 0) + 1;
+        return { answer: await found(this.#ports, { deployment, spec, templateHash, requestId, epoch }) };
+      });
+      const outcome =
+        charter.known === undefined
+          ? charter.answer
+          : await this.#change(charter.known, options.requestId, change);
+      // Deleted a moment ago, its tombstone on its way to the guardians; or founded by another node at the same time.
+      const isMoving = !outcome.ok && outcome.error.code === "conflict" && attempt < conflictsMax;
+      if (!isMoving) return outcome;
+      await pause(this.#ports.clock, conflictPauseMs);
     }
+  }
+
+  /** A look at the charter and the founding that follows from it: two at once would found two cohorts. */
+  async #oneByOne<T>(deployment: DeploymentId, act: () => Promise<T>): Promise<T> {
+    for (let before = this.#foundings.get(deployment); before !== undefined;) {
+      await before;
+      before = this.#foundings.get(deployment);
+    }
+    const acting = act();
+    const isOver = acting.then(
+      () => void this.#foundings.delete(deployment),
+      () => void this.#foundings.delete(deployment),
+    );
+    this.#foundings.set(deployment, isOver);
+    return acting;
   }
 
   async scale(
