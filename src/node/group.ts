@@ -93,6 +93,8 @@ export class Group {
   #leader: NodeId | undefined;
   #isLeading = false;
   #appliedSinceSnapshot = 0;
+  /** Of the last entry that was handed to the cohort, whatever its kind. */
+  #appliedIndex: number;
   /** When a leader's message came last. */
   #heardAt: number;
   #quarantine: string | undefined;
@@ -104,6 +106,7 @@ export class Group {
     this.#options = options;
     this.#charter = options.charter;
     this.#heardAt = ports.clock.now();
+    this.#appliedIndex = stored.applied;
     this.#consensus = new ConsensusMachine(
       { ...defaultConsensusOptions, id: options.self, tailEntries: options.log.tailEntries },
       stored,
@@ -298,11 +301,13 @@ export class Group {
         return;
       case "apply":
         for (const entry of effect.entries) this.#apply(entry);
+        this.#appliedIndex = effect.entries.at(-1)?.index ?? this.#appliedIndex;
         this.#trackProgress();
         this.#snapshotIfDue(effect.entries.length);
         return;
       case "restore":
         this.feed({ kind: "restored", state: stateOf(effect.snapshot) });
+        this.#appliedIndex = effect.snapshot.index;
         this.#configChanged(effect.snapshot.conf);
         return;
       case "soft-state":
@@ -344,14 +349,18 @@ export class Group {
     this.feed({ kind: "committed", index: entry.index, term: entry.term, command });
   }
 
-  /** The image is taken by the cohort's lane, after everything that was applied before this. */
+  /**
+   * The image is taken by the cohort's lane, after everything that was applied before this. It stands for changes
+   * of members up to here too, which leave no mark in the state: a new learner waits for an image that knows it.
+   */
   #takeSnapshot(): void {
     this.#appliedSinceSnapshot = 0;
+    const index = this.#appliedIndex;
     this.#cohortLane.feedWith(() => {
       const { state } = this;
       if (state !== undefined) {
         const data = encode(encodeState(state));
-        this.#consensusLane.feed({ kind: "snapshot-taken", index: state.index, data });
+        this.#consensusLane.feed({ kind: "snapshot-taken", index, data });
       }
       return undefined;
     });
