@@ -178,10 +178,14 @@ export class Book {
 
   /** Lets go of everything promised to a group that is no more. */
   releaseGroup(group: GroupId, reason: string): void {
-    const held = this.#machine.summary().filter((one) => one.group === group);
-    if (held.length === 0) return;
-    const promises = held.map(({ promise }) => promise);
-    this.#lane.feed({ kind: "release", promises, reason });
+    const entries = this.#machine.entries().filter(({ terms }) => terms.group === group);
+    const promises = entries.filter(({ report }) => report.phase !== "stopped").map(({ terms }) => terms.id);
+    if (promises.length > 0) this.#lane.feed({ kind: "release", promises, reason });
+    // Nobody is left to acknowledge what has stopped.
+    const acks = entries
+      .filter(({ report }) => report.phase === "stopped")
+      .map(({ report }) => ({ promise: report.promise, seq: report.seq }));
+    if (acks.length > 0) this.#lane.feed({ kind: "acked", acks });
   }
 
   cohortChanged(cohort: CohortRef): void {

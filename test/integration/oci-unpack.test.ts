@@ -136,9 +136,7 @@ test.skipIf(isSkipped)("the unpacking child ends with the agent that started it"
     );
     agent.kill("SIGKILL");
     await agent.exited;
-    await eventually("the child is gone", async () =>
-      /\) [^ZX] /.test(await status()) ? undefined : true,
-    );
+    await eventually("the child is gone", async () => (/\) [^ZX] /.test(await status()) ? undefined : true));
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
