@@ -28,6 +28,7 @@ const configSchema = closedObject({
   cpu: v.optional(parsedText("an amount of CPU such as 2", parseCpu)),
   memory: v.optional(parsedText("an amount of memory such as 4Gi", parseMemory)),
   plainHttpRegistries: v.optional(listOf("a list of HOST:PORT", parsedText("HOST:PORT", parseRegistry))),
+  cgroupParent: v.optional(textOf("a control group such as /muster")),
   apiPort: v.optional(parsedText("a port number", parsePortNumber)),
 });
 

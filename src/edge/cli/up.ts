@@ -114,6 +114,7 @@ export function nodeOptions(given: UpFlags, config: UpConfig, env: CliContext["e
   const zone = given.zone ?? config.zone;
   const cpuMillis = given.cpu ?? config.cpu;
   const memoryBytes = given.memory ?? config.memory;
+  const cgroupParent = given.cgroupParent ?? config.cgroupParent;
   const labels = (config.labels ?? []).map((text) => text.split("=", 2));
   const registries = given.plainHttpRegistry;
   return {
@@ -127,7 +128,7 @@ export function nodeOptions(given: UpFlags, config: UpConfig, env: CliContext["e
     labels: Object.fromEntries([...labels, ...given.label]),
     ...(cpuMillis === undefined ? {} : { cpuMillis }),
     ...(memoryBytes === undefined ? {} : { memoryBytes }),
-    ...(given.cgroupParent === undefined ? {} : { cgroupParent: given.cgroupParent }),
+    ...(cgroupParent === undefined ? {} : { cgroupParent }),
     selfCommand: selfCommand(),
     plainHttpRegistries: registries.length > 0 ? registries : (config.plainHttpRegistries ?? []),
     version,
