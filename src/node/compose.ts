@@ -22,6 +22,7 @@ import type { Certifier } from "./identity/certificates.ts";
 import { childCertifier } from "./identity/certify.ts";
 import { IdentityError } from "./identity/identity-error.ts";
 import { foundFleet, loadIdentity, type Identity } from "./identity/identity.ts";
+import { WireError } from "../wire/wire-error.ts";
 import { createInvite, parseInvite } from "./identity/invite.ts";
 import { JoinService } from "./identity/join.ts";
 import type { NodeApi } from "./node-api.ts";
@@ -261,6 +262,16 @@ function asProblem(error: unknown, options: NodeOptions): unknown {
         code: "conflict",
         message: `${options.listen} is in use by another program`,
         next: "choose another address with --listen",
+      },
+      { cause: error },
+    );
+  }
+  if (error instanceof WireError) {
+    return new ProblemError(
+      {
+        code: "internal",
+        message: `${options.dataDirectory} holds a record that this version cannot read: ${error.message}`,
+        next: "start the version that wrote it, or give this one a --data-dir of its own",
       },
       { cause: error },
     );

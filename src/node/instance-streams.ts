@@ -12,7 +12,7 @@ import {
   type LogLine,
 } from "../ports/container-runtime.ts";
 import type { Logger } from "../ports/logger.ts";
-import type { Duplex } from "../ports/transport.ts";
+import { TransportError, type Duplex } from "../ports/transport.ts";
 import {
   execHeaderSchema,
   execInputSchema,
@@ -95,14 +95,18 @@ export class InstanceStreams {
       yield* this.#linesHere(promise, { ...options, signal: query.signal });
       return;
     }
-    const duplex = await this.#ports.peers.open(node, logsMethod, { promise, ...options }, openTimeoutMs);
-    const abort = (): void => duplex.abort();
+    const header = { promise, ...options };
+    let duplex: Duplex | undefined;
+    const abort = (): void => duplex?.abort();
     query.signal.addEventListener("abort", abort, { once: true });
     try {
+      duplex = await this.#ports.peers.open(node, logsMethod, header, openTimeoutMs);
       for await (const message of new MessageStream(duplex).messages()) yield v.parse(logLineSchema, message);
+    } catch (error) {
+      throw brokenOff(`the logs of replica ${replica.replica}`, replica.nodeName, error);
     } finally {
       query.signal.removeEventListener("abort", abort);
-      duplex.abort();
+      duplex?.abort();
     }
   }
 
@@ -160,7 +164,7 @@ export class InstanceStreams {
     return this.#ports.runtime.exec(id, request);
   }
 
-  async #execThere({ promise, node }: ReplicaView, request: ExecRequest): Promise<ExecSession> {
+  async #execThere({ promise, node, nodeName }: ReplicaView, request: ExecRequest): Promise<ExecSession> {
     const duplex = await this.#ports.peers.open(node, execMethod, { promise, request }, openTimeoutMs);
     const stream = new MessageStream(duplex);
     const messages = stream.messages();
@@ -169,7 +173,7 @@ export class InstanceStreams {
       throw new ProblemError({ code: "unreachable", message: "the node ended the exec before it began" });
     const started = v.parse(execOutputSchema, first.value);
     if (started.kind === "problem") throw new ProblemError(toProblem(started.problem));
-    return remoteSession(stream, messages);
+    return remoteSession(stream, messages, nodeName);
   }
 
   async #serveExec(header: Uint8Array, duplex: Duplex): Promise<void> {
@@ -230,7 +234,11 @@ async function feedSession(stream: MessageStream, session: ExecSession): Promise
   }
 }
 
-function remoteSession(stream: MessageStream, messages: AsyncGenerator<unknown>): ExecSession {
+function remoteSession(
+  stream: MessageStream,
+  messages: AsyncGenerator<unknown>,
+  nodeName: string,
+): ExecSession {
   const exit = Promise.withResolvers<number>();
   // Without a reader of the exit code a broken stream must not end the agent.
   exit.promise.catch(() => {});
@@ -244,8 +252,9 @@ function remoteSession(stream: MessageStream, messages: AsyncGenerator<unknown>)
       }
       throw new ProblemError({ code: "unreachable", message: "the node went away during the exec" });
     } catch (error) {
-      exit.reject(error);
-      throw error;
+      const failure = brokenOff("the command", nodeName, error);
+      exit.reject(failure);
+      throw failure;
     }
   };
   const say = (message: unknown): void => void stream.send(message).catch(() => stream.abort());
@@ -261,6 +270,19 @@ function remoteSession(stream: MessageStream, messages: AsyncGenerator<unknown>)
 
 function toProblem(problem: { readonly code: Problem["code"]; readonly message: string }): Problem {
   return { code: problem.code, message: problem.message };
+}
+
+/** A node that goes away in the middle is no fault of the agent that tells of it. */
+function brokenOff(what: string, nodeName: string, error: unknown): unknown {
+  if (!(error instanceof TransportError)) return error;
+  return new ProblemError(
+    {
+      code: "unreachable",
+      message: `${nodeName} broke off ${what}: ${error.message}`,
+      next: "run it again; muster nodes shows who is up",
+    },
+    { cause: error },
+  );
 }
 
 function noInstance({ namespace, name, replicas }: DeploymentView, replica: number | undefined): Problem {

@@ -52,9 +52,11 @@ export function pathOf(issue: v.BaseIssue<unknown>): readonly PathKey[] {
 }
 
 function unknownKey(key: string, known: string): string {
+  const unknown = `unknown field ${JSON.stringify(key.slice(0, 64))}`;
+  if (known === "") return `${unknown}; none is known here`;
   const names = known.split(" ");
   const meant = nearest(key, names);
   return meant === undefined
-    ? `unknown field ${JSON.stringify(key.slice(0, 64))}; known here: ${names.join(", ")}`
-    : `unknown field ${JSON.stringify(key.slice(0, 64))}; did you mean ${meant}?`;
+    ? `${unknown}; known here: ${names.join(", ")}`
+    : `${unknown}; did you mean ${meant}?`;
 }
