@@ -18,13 +18,13 @@ const callsPerSecondMax = 2;
 export class QuietChecker {
   readonly #world: World;
   readonly #from: number;
-  readonly #before: ReadonlyMap<SimulatedNode, Reading>;
+  readonly #before: ReadonlyMap<SimulatedNode, Reading & { readonly partners: number }>;
 
   /** Begins to measure. */
   constructor(world: World) {
     this.#world = world;
     this.#from = world.clock.now();
-    this.#before = new Map(world.live.map((node) => [node, { ...node.traffic }]));
+    this.#before = new Map(world.live.map((node) => [node, { ...node.traffic, partners: partnersOf(node) }]));
   }
 
   /** Who has said too much since then. */
@@ -32,14 +32,7 @@ export class QuietChecker {
     const seconds = (this.#world.clock.now() - this.#from) / 1_000;
     const found: string[] = [];
     for (const [node, before] of this.#before) {
-      let partners = 0;
-      for (const { isSteward, status, state } of (node.agent?.cohorts() ?? []).map((group) => ({
-        isSteward: group.isSteward,
-        status: group.status(),
-        state: group.state,
-      })))
-        if (state !== undefined)
-          partners += isSteward ? status.voters.length + status.learners.length - 1 : 1;
+      const partners = Math.max(before.partners, partnersOf(node));
       const limits: Reading = {
         datagrams: datagramsPerSecondMax,
         posts: partners * heartbeatsPerSecond + otherPostsPerSecondMax,
@@ -55,4 +48,14 @@ export class QuietChecker {
     }
     return found;
   }
+}
+
+/** How many it exchanges heartbeats with; a cohort that is deleted does so until its members have forgotten it. */
+function partnersOf(node: SimulatedNode): number {
+  let partners = 0;
+  for (const group of node.agent?.cohorts() ?? []) {
+    const { voters, learners } = group.status();
+    if (group.state !== undefined) partners += group.isSteward ? voters.length + learners.length - 1 : 1;
+  }
+  return partners;
 }

@@ -30,16 +30,16 @@ interface Seen {
  * X2  Writes to one cohort are in the log in the order their users saw: one that was sent after another was
  *     acknowledged comes after it.
  * X3  A cohort is followed by another epoch only after a deletion.
- * X4  Of several cohorts founded at once on sides that could not see each other one lives on; without cuts and loss
- *     there is never more than one.
+ * X4  Of several cohorts founded at once on sides that could not see each other one lives on; while all
+ *     guardians answer there is never more than one.
  */
 export class WriteLedger {
   readonly #world: World;
   readonly #writes = new Map<string, Write>();
   readonly #seen = new Map<GroupId, Seen>();
   readonly violations: string[] = [];
-  /** Set once links were cut or lost messages. */
-  hadPartitions = false;
+  /** Set once some guardian may have been cut off or late, so that a name could be founded twice. */
+  canTie = false;
 
   constructor(world: World) {
     this.#world = world;
@@ -56,7 +56,13 @@ export class WriteLedger {
     write.index = answer.index;
     write.epoch = answer.epoch;
     this.observe();
-    for (const [group, { requests }] of this.#seen) if (requests.has(requestId)) write.group ??= group;
+    // A founding that lost to another one was repeated as a change of that one: the index tells which counts.
+    const holders = [...this.#seen].filter(([, { requests }]) => requests.has(requestId));
+    const told = holders.find(
+      ([, { requests, state }]) => requests.get(requestId) === answer.index && state.epoch === answer.epoch,
+    );
+    const group = (told ?? holders[0])?.[0];
+    if (group !== undefined) write.group = group;
   }
 
   /** Looks at what every member holds; cheap when nothing has changed. */
@@ -123,16 +129,17 @@ export class WriteLedger {
     if (group === undefined) {
       // Deposed before anybody looked: only a founding that met another one at once ends so.
       const isTie = living !== undefined && living.epoch >= epoch && index === 1;
-      if (!isTie || !this.hadPartitions) this.violations.push(`X1: ${told} is in no log`);
+      if (!isTie || !this.canTie) this.violations.push(`X1: ${told} is in no log`);
       return;
     }
-    const at = this.#seen.get(group)?.requests.get(requestId);
+    const at =
+      living?.group === group ? indexIn(living, requestId) : this.#seen.get(group)?.requests.get(requestId);
     if (at !== index) this.violations.push(`X1: ${told} was to be at ${index} and is at ${at ?? "no index"}`);
     if (living === undefined || living.group === group) return;
     if (living.epoch > epoch) {
       if (!this.#mayBeDeleted(write.name, group))
         this.violations.push(`X3: ${told} was lost to ${living.group} without a deletion`);
-    } else if (!this.hadPartitions) {
+    } else if (!this.canTie) {
       this.violations.push(`X4: ${told} was lost to ${living.group}, founded at the same time`);
     }
   }
@@ -166,6 +173,11 @@ export class WriteLedger {
     if (this.#seen.get(group)?.state.status !== "active") return true;
     // The members that know of the deletion may never have been looked at again, or a lost lineage hid it.
     const wasAsked = [...this.#writes.values()].some((one) => one.name === name && one.what === "delete");
-    return this.hadPartitions && wasAsked;
+    return this.canTie && wasAsked;
   }
+}
+
+function indexIn(state: CohortState, requestId: string): number | undefined {
+  const answer = state.requests.get(requestId);
+  return answer?.ok === true ? answer.value.index : undefined;
 }

@@ -61,6 +61,7 @@ const usersOnly: Weights = {
   killAgent: 0,
   stopAgent: 0,
   fillDisk: 0,
+  slowDisk: 0,
   leave: 0,
   destroy: 0,
 };

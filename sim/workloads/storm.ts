@@ -33,7 +33,7 @@ export interface StormResult {
 const stormMs = 25_000;
 /** Twice the longest backoff, and a crash loop's pause. */
 const convergeMs = 130_000;
-const settleMs = 12_000;
+const settleMs = 22_000;
 const calmMs = 15_000;
 const stepMs = 250;
 

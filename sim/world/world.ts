@@ -319,9 +319,10 @@ export class World {
     await drain();
   }
 
-  /** The first machine that is still there, as an operator would name it. */
+  /** A machine that is up, as an operator would name it; to join at all it has to answer. */
   #seedsOf(node: SimulatedNode): { id: NodeId; addresses: string[] }[] {
-    const seed = this.nodes.find((other) => other !== node && !other.isGone);
+    const others = this.nodes.filter((other) => other !== node && !other.isGone);
+    const seed = others.find(({ agent }) => agent !== undefined) ?? others[0];
     return seed === undefined || node.index === 1 ? [] : [{ id: seed.id, addresses: [seed.address] }];
   }
 

@@ -71,6 +71,8 @@ export interface AgentPorts {
 const consensusChannel = "consensus";
 /** Free resources are gossiped at most this often. */
 const metaPauseMs = 1_000;
+/** After this a node that meets nobody takes itself for the last one. */
+const searchMs = 10_000;
 const auditIntervalMs = 10_000;
 /** Members named to one that joins: enough that some are still there when it asks. */
 const seedsMax = 16;
@@ -171,7 +173,9 @@ export class Agent implements NodeApi {
       { self: options.id },
     );
     const directory = this.#directory;
-    this.#requests = new Requests({ ...ports, peers, directory, policy, fleet, groups: this.#groups, view });
+    const isSearching = (): boolean => this.#fleet.isSearching && clock.now() - this.#startedAt < searchMs;
+    const groups = this.#groups;
+    this.#requests = new Requests({ ...ports, peers, directory, policy, fleet, groups, view, isSearching });
     this.#streams = new InstanceStreams({ peers, book: this.#book, runtime: ports.runtime, logger });
     const handlers = {
       peers,

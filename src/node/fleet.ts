@@ -57,6 +57,7 @@ export class Fleet {
   readonly #seeds = new Map<Address, NodeId>();
   readonly #replies = new Map<number, (state: FullState) => void>();
   #nextRequest = 1;
+  #hasMet = false;
   #leftWaiters: (() => void)[] = [];
 
   constructor(ports: FleetPorts, options: FleetOptions) {
@@ -108,6 +109,11 @@ export class Fleet {
     });
   }
 
+  /** It belongs to a fleet and has met nobody of it since it started. */
+  get isSearching(): boolean {
+    return this.#seeds.size > 0 && !this.#hasMet;
+  }
+
   close(): void {
     this.#lane.close();
   }
@@ -151,6 +157,7 @@ export class Fleet {
   /** Answers another member's full state with this node's. */
   async receivePushPull(payload: Uint8Array): Promise<Uint8Array> {
     const theirs = decodeAs(fullStateSchema, payload);
+    this.#hasMet = true;
     const requestId = this.#nextRequest++;
     const ours = await new Promise<FullState>((resolve) => {
       this.#replies.set(requestId, resolve);
@@ -196,6 +203,7 @@ export class Fleet {
           timeoutMs: pushPullTimeoutMs,
         },
       );
+      this.#hasMet = true;
       this.#lane.feed({ kind: "push-pull-response", state: decodeAs(fullStateSchema, answer) });
     } catch (error) {
       // The machine tries again by itself; a failed exchange needs no report.

@@ -35,6 +35,8 @@ export interface FoundingPorts {
   readonly logger: Logger;
   readonly policy: PlacementPolicy;
   readonly fleet: () => Fleet;
+  /** True while this node looks for its fleet: what it does not know may exist all the same. */
+  readonly isSearching: () => boolean;
 }
 
 export interface FoundingRequest {
@@ -60,6 +62,12 @@ export async function found(
   ports: FoundingPorts,
   request: FoundingRequest,
 ): Promise<Outcome<WriteAnswer, Problem>> {
+  if (ports.isSearching())
+    return refused({
+      code: "unreachable",
+      message: `${deploymentName(request.spec)} was not founded: this node has just started and has met nobody of its fleet`,
+      next: "try again in a moment, or ask another node; nothing was changed",
+    });
   const fleet = ports.fleet();
   const charter = charterFor(ports, request);
   const { spec } = request;

@@ -203,7 +203,9 @@ export class DirectoryMachine implements Machine<DirectoryInput, DirectoryEffect
     for (const [sequence, put] of this.#puts) {
       if (put.waitingFor.size > 0 && now < put.endsAt) continue;
       this.#puts.delete(sequence);
-      const { requestId, record, ackedBy } = put;
+      const { requestId, ackedBy } = put;
+      // What came from elsewhere meanwhile counts too: it may have won over what was put.
+      const record = this.#replicator.get(put.record)?.record ?? put.record;
       this.#outbox.push({ kind: "put-done", requestId, acks: ackedBy.size + 1, record });
     }
     for (const [sequence, get] of this.#gets) {
