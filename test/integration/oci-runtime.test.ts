@@ -89,7 +89,7 @@ describe.if(runsHere)("oci runtime on this machine", () => {
     test("few privileges, and the machine out of reach", async () => {
       const lines = await outputOf(
         [
-          "grep -E '^(CapEff|NoNewPrivs):' /proc/self/status || cat /proc/self/status",
+          "grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status || cat /proc/self/status",
           "echo 1 2>&1 > /proc/sys/vm/swappiness || echo sysctl refused",
           "cat /proc/kcore | head -c 1 | busybox wc -c",
           "mount -t tmpfs none /tmp 2>&1 || echo mount refused",
@@ -100,6 +100,7 @@ describe.if(runsHere)("oci runtime on this machine", () => {
       const text = lines.join("\n");
       expect(text).toMatch(/CapEff:\s*00000000a80425fb/);
       expect(text).toMatch(/NoNewPrivs:\s*1/);
+      expect(text).toMatch(/Seccomp:\s*2/);
       for (const what of ["sysctl", "mount", "cgroup"]) expect(text).toContain(`${what} refused`);
       expect(lines.filter((line) => line === "0").length).toBe(2);
     });

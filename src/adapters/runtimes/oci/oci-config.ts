@@ -1,6 +1,7 @@
 /** The OCI runtime configuration (runtime-spec, config.md) of one container, with defaults as safe as Docker's. */
 import type { ContainerSpec } from "../../../ports/container-runtime.ts";
 import type { ImageUser } from "./image-user.ts";
+import { seccompFilter } from "./seccomp.ts";
 
 export interface ConfigInput {
   readonly spec: ContainerSpec;
@@ -82,6 +83,7 @@ const cpuPeriodUs = 100_000;
 /** What is written to config.json. */
 export function ociConfig(input: ConfigInput): object {
   const { spec } = input;
+  const seccomp = seccompFilter(process.arch);
   return {
     ociVersion: "1.0.2",
     hostname: spec.hostname,
@@ -94,6 +96,7 @@ export function ociConfig(input: ConfigInput): object {
       resources: resources(input),
       maskedPaths,
       readonlyPaths,
+      ...(seccomp === undefined ? {} : { seccomp }),
     },
   };
 }
