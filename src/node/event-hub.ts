@@ -5,20 +5,28 @@ import type { HistoryEvent } from "../model/event.ts";
 const backlogMax = 4_096;
 
 export class EventHub {
-  readonly #listeners = new Set<(event: HistoryEvent) => void>();
+  /** Called with undefined at the end. */
+  readonly #listeners = new Set<(event: HistoryEvent | undefined) => void>();
+  #isEnded = false;
 
   publish(event: HistoryEvent): void {
     for (const listener of this.#listeners) listener(event);
   }
 
-  /** Lines from now on, until the signal aborts or the reader lags too far behind. */
+  /** Nothing more comes: whoever follows gets what is waiting, and the end. */
+  end(): void {
+    this.#isEnded = true;
+    for (const listener of this.#listeners) listener(undefined);
+  }
+
+  /** Lines from now on, until the signal aborts, the reader lags too far behind, or nothing more comes. */
   async *follow(signal: AbortSignal): AsyncGenerator<HistoryEvent> {
     const backlog: HistoryEvent[] = [];
     let wake: () => void = () => {};
     const lag = { isTooLong: false };
-    const listener = (event: HistoryEvent): void => {
-      if (backlog.length >= backlogMax) lag.isTooLong = true;
-      else backlog.push(event);
+    const listener = (event: HistoryEvent | undefined): void => {
+      if (event !== undefined && backlog.length >= backlogMax) lag.isTooLong = true;
+      else if (event !== undefined) backlog.push(event);
       wake();
     };
     const onAbort = (): void => wake();
@@ -27,6 +35,7 @@ export class EventHub {
     try {
       while (!signal.aborted && !lag.isTooLong) {
         const next = backlog.shift();
+        if (next === undefined && this.#isEnded) return;
         if (next === undefined) await new Promise<void>((resolve) => (wake = resolve));
         else yield next;
       }

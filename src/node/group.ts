@@ -198,6 +198,7 @@ export class Group {
   close(): void {
     this.#consensusLane.close();
     this.#cohortLane.close();
+    this.events.end();
     this.#failRequests("the cohort's member on this node ended");
   }
 

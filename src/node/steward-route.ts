@@ -1,8 +1,7 @@
 /** Finds the way to a cohort's steward from any node: the local member, then hints, then the voters. */
 import type { Charter } from "../model/charter.ts";
-import type { NodeId } from "../model/ids.ts";
+import type { GroupId, NodeId } from "../model/ids.ts";
 import type { Clock } from "../ports/clock.ts";
-import type { Groups } from "./groups.ts";
 
 /** What one node said when it was asked as a steward. */
 export type StewardAnswer<T> =
@@ -13,7 +12,8 @@ export type StewardAnswer<T> =
 
 export interface StewardRoutePorts {
   readonly clock: Clock;
-  readonly groups: Groups;
+  /** Whom a member here takes for the steward. */
+  readonly groups: { get(group: GroupId): { readonly steward: NodeId | undefined } | undefined };
 }
 
 export interface RouteFailure {

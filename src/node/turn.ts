@@ -8,7 +8,7 @@
  *
  * T1  Effects of one machine are carried out in the order the machine returned them.
  * T2  No effect behind a persist is carried out before that persist is durable.
- * T3  After a failed commit nothing behind it goes out; it is tried again until it succeeds.
+ * T3  After a failed commit nothing behind it goes out; it is tried again until it succeeds or the node closes.
  */
 import { assert } from "../model/assert.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -41,6 +41,7 @@ export class Turn {
   #waiting: (() => void)[] = [];
   #isRunning = false;
   #isScheduled = false;
+  #isClosing = false;
   #isClosed = false;
   #writes: StoreWrite[] = [];
   #afterCommit: (() => void)[] = [];
@@ -97,8 +98,9 @@ export class Turn {
     await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
   }
 
-  /** No further input is taken; a turn under way ends. */
+  /** A turn under way ends, and no further input is taken. A store that takes no commits is not waited for. */
   async close(): Promise<void> {
+    this.#isClosing = true;
     await this.idle();
     this.#isClosed = true;
   }
@@ -109,7 +111,10 @@ export class Turn {
     try {
       while (this.#waiting.length > 0) {
         this.#stepWaiting();
-        if (this.#writes.length > 0) await this.#commit();
+        if (this.#writes.length > 0 && !(await this.#commit())) {
+          this.#abandon();
+          break;
+        }
         const after = this.#afterCommit;
         this.#afterCommit = [];
         this.#blockedLanes.clear();
@@ -133,17 +138,26 @@ export class Turn {
     }
   }
 
-  async #commit(): Promise<void> {
+  /** What was not made durable has not happened. */
+  #abandon(): void {
+    this.#waiting = [];
+    this.#afterCommit = [];
+    this.#blockedLanes.clear();
+    this.#isClosed = true;
+  }
+
+  /** False when the store refuses and the node is closing. */
+  async #commit(): Promise<boolean> {
     const writes = this.#writes;
     this.#writes = [];
     for (let attempt = 1; ; attempt++) {
       try {
         await this.#ports.store.commit(writes);
         this.#failure = undefined;
-        return;
+        return true;
       } catch (error) {
         this.#failure = String(error);
-        if (this.#isClosed) throw error;
+        if (this.#isClosing) return false;
         this.#ports.logger.error("the store refused a commit; this node stands still until it succeeds", {
           attempt,
           error: String(error),
