@@ -56,10 +56,17 @@ export class WriteLedger {
     write.index = answer.index;
     write.epoch = answer.epoch;
     this.observe();
-    // A founding that lost to another one was repeated as a change of that one: the index tells which counts.
+  }
+
+  /**
+   * The cohort whose log has the write. A founding that lost to another one is repeated as a change of that one: the
+   * index tells which counts.
+   */
+  #locate(write: Write): void {
+    const { requestId, index, epoch } = write;
     const holders = [...this.#seen].filter(([, { requests }]) => requests.has(requestId));
     const told = holders.find(
-      ([, { requests, state }]) => requests.get(requestId) === answer.index && state.epoch === answer.epoch,
+      ([, { requests, state }]) => requests.get(requestId) === index && state.epoch === epoch,
     );
     const group = (told ?? holders[0])?.[0];
     if (group !== undefined) write.group = group;
@@ -117,6 +124,7 @@ export class WriteLedger {
     const acknowledged = [...this.#writes.values()].filter(
       (write) => write.name === name && write.answeredAt !== undefined,
     );
+    for (const write of acknowledged) this.#locate(write);
     const living = this.living(name);
     for (const write of acknowledged) this.#judgeOne(write, living);
     this.#judgeOrder(acknowledged);
@@ -128,7 +136,7 @@ export class WriteLedger {
     const told = `${requestId} (${write.what}), acknowledged at ${write.answeredAt?.toFixed(0)} ms,`;
     if (group === undefined) {
       // Deposed before anybody looked: only a founding that met another one at once ends so.
-      const isTie = living !== undefined && living.epoch >= epoch && index === 1;
+      const isTie = (living === undefined || living.epoch >= epoch) && index === 1;
       if (!isTie || !this.canTie) this.violations.push(`X1: ${told} is in no log`);
       return;
     }

@@ -139,8 +139,14 @@ function notSteward(group: Group): { kind: "not-steward"; steward?: NodeId } {
   return { kind: "not-steward", ...(group.steward === undefined ? {} : { steward: group.steward }) };
 }
 
-/** At most one look-up of a stranger's charter in this time. */
+/** The second part of a group's id. */
+function epochOf(group: GroupId): number {
+  return Number(group.split(".")[1]);
+}
+
+/** At most one look-up of a stranger's charter in this time; of one that is known to be over, in the longer one. */
 const strangerPauseMs = 1_000;
+const overPauseMs = 30_000;
 
 /**
  * Takes consensus messages. A leader's message for a group that is not here means that it counts this
@@ -148,6 +154,7 @@ const strangerPauseMs = 1_000;
  */
 export class ConsensusInbox {
   readonly #ports: HandlerPorts & { readonly now: () => number };
+  /** When the charter of a group that is not here may be looked up again. */
   readonly #strangers = new Map<GroupId, number>();
 
   constructor(ports: HandlerPorts & { readonly now: () => number }) {
@@ -166,12 +173,16 @@ export class ConsensusInbox {
 
   async #meet(group: GroupId): Promise<void> {
     const now = this.#ports.now();
-    if (now - (this.#strangers.get(group) ?? -strangerPauseMs) < strangerPauseMs) return;
+    if (now < (this.#strangers.get(group) ?? now)) return;
     if (this.#strangers.size > 1_000) this.#strangers.clear();
-    this.#strangers.set(group, now);
+    this.#strangers.set(group, now + strangerPauseMs);
     const deployment = group.slice(0, group.indexOf("."));
     const charter = await this.#ports.charterOf(deployment);
-    if (charter === undefined || charter.group !== group || charter.deleted) return;
+    if (charter === undefined) return;
+    if (charter.group !== group || charter.deleted) {
+      if (charter.epoch >= epochOf(group)) this.#strangers.set(group, now + overPauseMs);
+      return;
+    }
     await this.#ports.groups.enlist(charter);
     this.#strangers.delete(group);
   }

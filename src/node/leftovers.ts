@@ -97,7 +97,7 @@ export class Leftovers {
 
   /** Its steward does not count this node among the members, and has sent nothing since it was asked. */
   async #isCountedOut(group: Group, charter: Charter): Promise<boolean> {
-    if (charter.voters.includes(this.#self) || charter.version <= group.charter.version) return false;
+    if (charter.voters.includes(this.#self)) return false;
     for (const node of charter.voters) {
       const answer = await this.#ask(node, group.id);
       if (answer === undefined || answer === "unknown-group") continue;
