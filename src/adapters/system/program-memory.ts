@@ -8,9 +8,10 @@ const madviseDontNeed = 4;
 
 /** Past the start: by then the node has met its fleet and has read its book. */
 const firstLookMs = 2_000;
-const lookIntervalMs = 20_000;
-/** Growth since the last time that is worth a full collection (about 20 ms of CPU). */
-const growthBytes = 6 * 2 ** 20;
+const lookIntervalMs = 30_000;
+/** Growth since the last release that is worth another (10 to 20 ms of CPU). A large heap has to grow by more: collecting it costs more. */
+const growthBytes = 4 * 2 ** 20;
+const growthShare = 0.1;
 
 export interface ProgramMemoryPorts {
   readonly clock: Clock;
@@ -43,7 +44,9 @@ export class ProgramMemory {
 
   async #look(): Promise<void> {
     try {
-      if (process.memoryUsage.rss() > this.#releasedToBytes + growthBytes) {
+      const bytes = process.memoryUsage.rss();
+      const enough = Math.max(growthBytes, this.#releasedToBytes * growthShare);
+      if (bytes > this.#releasedToBytes + enough) {
         await releaseMemory();
         this.#releasedToBytes = process.memoryUsage.rss();
       }
@@ -65,8 +68,8 @@ interface Mapping {
  * of the file, so a page that is needed again comes back from the page cache at the cost of a minor fault.
  */
 export async function releaseMemory(): Promise<void> {
+  // Not Bun.shrink: it throws compiled code away too, and compiling it again costs more than it weighs.
   Bun.gc(true);
-  Bun.shrink();
   const { dlopen, FFIType } = await import("bun:ffi");
   const mappings = unchangedMappings(await readFile("/proc/self/smaps", "utf8"), process.execPath);
   const libc = dlopen("libc.so.6", {
