@@ -12,7 +12,7 @@ interface Reading {
 
 const datagramsPerSecondMax = 16;
 const heartbeatsPerSecond = 5;
-const otherPostsPerSecondMax = 4;
+const otherPostsPerSecondMax = 6;
 const callsPerSecondMax = 2;
 
 export class QuietChecker {
