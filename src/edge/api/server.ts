@@ -1,6 +1,6 @@
 /** The HTTP API of one node: on a unix socket that only its owner can open, and if asked for on loopback. */
 import type { Server } from "bun";
-import { chmod } from "node:fs/promises";
+import { chmodSync } from "node:fs";
 import { ProblemError, type Problem } from "../../model/problem.ts";
 import type { NodeApi } from "../../node/node-api.ts";
 import { bodyBytesMax } from "./bodies.ts";
@@ -43,7 +43,7 @@ export async function createApi(api: NodeApi, options: ApiOptions): Promise<Api>
   } finally {
     process.umask(umask);
   }
-  await chmod(options.socketPath, 0o600);
+  chmodSync(options.socketPath, 0o600);
   if (options.loopback !== undefined)
     try {
       servers.push(

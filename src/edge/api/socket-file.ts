@@ -1,5 +1,5 @@
 /** The file of a unix socket: whether somebody answers behind it, and clearing one that was left behind. */
-import { lstat, unlink } from "node:fs/promises";
+import { lstatSync, unlinkSync } from "node:fs";
 import { ProblemError } from "../../model/problem.ts";
 
 /** sun_path holds 108 bytes, the last of them NUL (unix(7)). */
@@ -35,14 +35,14 @@ export async function clearSocketFile(path: string): Promise<void> {
       next: "end it first (muster down --keep), or give this one a --data-dir of its own",
     });
   try {
-    const found = await lstat(path);
+    const found = lstatSync(path);
     if (!found.isSocket())
       throw new ProblemError({
         code: "conflict",
         message: `${path} is in the way: it is not a socket`,
         next: "move it away, or choose another path with --socket",
       });
-    await unlink(path);
+    unlinkSync(path);
   } catch (error) {
     if (codeOf(error) !== "ENOENT") throw error;
   }

@@ -3,7 +3,8 @@
  * owner can enter, written as a whole or not at all.
  */
 import { X509Certificate, createHash, createPrivateKey, createPublicKey, randomBytes } from "node:crypto";
-import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { readFileSync, statSync } from "node:fs";
+import { mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { NodeId } from "../../model/ids.ts";
 import type { Certifier } from "./certificates.ts";
@@ -80,26 +81,27 @@ export async function foundFleet(
 /** Undefined when the directory holds none. Rejects with IdentityError `corrupt` naming the file at fault. */
 export async function loadIdentity(dataDirectory: string): Promise<Identity | undefined> {
   const directory = join(dataDirectory, directoryName);
-  const found = await stat(directory).catch(() => undefined);
+  // Six small files: read at once they take less than the thread that would read them takes to begin.
+  const found = statSync(directory, { throwIfNoEntry: false });
   if (found === undefined) return undefined;
   if ((found.mode & 0o077) !== 0)
     throw new IdentityError(
       "corrupt",
       `others may enter ${directory}; run chmod 700 on it after making sure nobody did`,
     );
-  const read = async (name: string): Promise<string> => {
+  const read = (name: string): string => {
     try {
-      return await readFile(join(directory, name), "utf8");
+      return readFileSync(join(directory, name), "utf8");
     } catch (cause) {
       throw new IdentityError("corrupt", `cannot read ${join(directory, name)}`, { cause });
     }
   };
   return checkIdentity({
-    keyPem: await read(fileNames.key),
-    certificatePem: await read(fileNames.certificate),
-    rootPem: await read(fileNames.root),
-    issuingKeyPem: await read(fileNames.issuingKey),
-    datagramKey: new Uint8Array(Buffer.from((await read(fileNames.datagramKey)).trim(), "hex")),
+    keyPem: read(fileNames.key),
+    certificatePem: read(fileNames.certificate),
+    rootPem: read(fileNames.root),
+    issuingKeyPem: read(fileNames.issuingKey),
+    datagramKey: new Uint8Array(Buffer.from(read(fileNames.datagramKey).trim(), "hex")),
   });
 }
 

@@ -62,7 +62,8 @@ export class HostFabric implements Fabric {
   readonly #options: HostFabricOptions;
   readonly #records: EndpointRecords;
   readonly #nft = new NftQueue();
-  #opened: Promise<Opened> | undefined;
+  #prepared: Opened | undefined;
+  #tabled: Promise<Opened> | undefined;
   #lastIpv4: string | undefined;
 
   constructor(ports: HostFabricPorts, options: HostFabricOptions) {
@@ -115,50 +116,60 @@ export class HostFabric implements Fabric {
   }
 
   async list(): Promise<readonly Endpoint[]> {
-    await this.#open();
+    // What is there does not depend on the table: a starting agent does not wait for a process of nft.
+    void this.#open().catch(() => {});
+    this.#prepare();
     return this.#records.all().map(endpointOf);
   }
 
   async portHolder(port: number, protocol: "tcp" | "udp"): Promise<string | undefined> {
-    const { libc } = await this.#open();
+    const { libc } = this.#prepare();
     return this.#holder(libc, port, protocol);
   }
 
   async close(): Promise<void> {
-    const opened = await this.#opened?.catch(() => undefined);
-    this.#opened = undefined;
+    const isTabled = (await this.#tabled?.catch(() => undefined)) !== undefined;
+    this.#tabled = undefined;
+    const opened = this.#prepared;
+    this.#prepared = undefined;
     if (opened === undefined) return;
     const { table } = this.#options;
-    if (this.#records.all().length === 0)
+    if (isTabled && this.#records.all().length === 0)
       await this.#nft.apply(`add table inet ${table}\ndelete table inet ${table}`);
     opened.node.close();
     opened.namespaces.close();
     opened.libc.close();
   }
 
-  /** Once, at the first call; again when that failed. */
+  /** With the table: once, at the first call; again when that failed. */
   #open(): Promise<Opened> {
-    this.#opened ??= this.#prepare().catch((error: unknown) => {
-      this.#opened = undefined;
-      const detail = error instanceof Error ? error.message : String(error);
-      throw new FabricError(
-        `prepare the network of this node: ${detail}`,
-        { code: "unavailable", detail },
-        { cause: error },
-      );
+    this.#tabled ??= this.#writeTable().catch((error: unknown) => {
+      this.#tabled = undefined;
+      throw error instanceof FabricError ? error : unavailable(error);
     });
-    return this.#opened;
+    return this.#tabled;
   }
 
-  async #prepare(): Promise<Opened> {
-    this.#records.load();
-    enableForwarding();
-    const libc = openLibC();
-    const opened = { libc, node: new NetlinkSocket(libc), namespaces: new NetworkNamespaces(libc) };
-    this.#forgetLost(opened);
-    // The table is written anew from the records: whatever a crash left half done in it is right afterwards.
+  /** The table is written anew from the records: whatever a crash left half done in it is right afterwards. */
+  async #writeTable(): Promise<Opened> {
+    const opened = this.#prepare();
     await this.#nft.apply(wholeTable(this.#options, this.#records.all()));
     return opened;
+  }
+
+  #prepare(): Opened {
+    if (this.#prepared !== undefined) return this.#prepared;
+    try {
+      this.#records.load();
+      enableForwarding();
+      const libc = openLibC();
+      const opened = { libc, node: new NetlinkSocket(libc), namespaces: new NetworkNamespaces(libc) };
+      this.#forgetLost(opened);
+      this.#prepared = opened;
+      return opened;
+    } catch (error) {
+      throw unavailable(error);
+    }
   }
 
   /** Namespaces and links end with the machine's power and records do not: what nothing is left of is not there. */
@@ -254,6 +265,15 @@ function isSame(record: EndpointRecord, spec: EndpointSpec): boolean {
   const key = (ports: EndpointSpec["ports"]) =>
     ports.map((port) => `${port.protocol} ${port.published ?? "-"} ${port.container}`).toSorted();
   return sameIpv6(record.ipv6, spec.ipv6) && Bun.deepEquals(key(record.ports), key(spec.ports));
+}
+
+function unavailable(error: unknown): FabricError {
+  const detail = error instanceof Error ? error.message : String(error);
+  return new FabricError(
+    `prepare the network of this node: ${detail}`,
+    { code: "unavailable", detail },
+    { cause: error },
+  );
 }
 
 function failed(attempt: string, error: unknown): FabricError {
