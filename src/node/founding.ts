@@ -50,6 +50,9 @@ export interface FoundingRequest {
 
 const volunteersTimeoutMs = 400;
 const foundTimeoutMs = 1_500;
+/** A node that has just started meets its fleet within this, if anybody of it is up. */
+const searchTimeoutMs = 1_500;
+const searchPauseMs = 20;
 
 interface Volunteers {
   readonly offers: readonly Offer[];
@@ -62,6 +65,8 @@ export async function found(
   ports: FoundingPorts,
   request: FoundingRequest,
 ): Promise<Outcome<WriteAnswer, Problem>> {
+  for (let waitedMs = 0; ports.isSearching() && waitedMs < searchTimeoutMs; waitedMs += searchPauseMs)
+    await pause(ports.clock, searchPauseMs);
   if (ports.isSearching())
     return refused({
       code: "unreachable",
