@@ -1,4 +1,5 @@
 /** What other nodes may ask of this one. */
+import type * as v from "valibot";
 import type { Charter } from "../model/charter.ts";
 import type { GroupId, NodeId } from "../model/ids.ts";
 import type { PromiseView } from "../model/views.ts";
@@ -67,10 +68,11 @@ function installCohortHandlers(ports: HandlerPorts): void {
     member.reported(from, reports);
     return { kind: "taken" } as const;
   });
-  peers.handle(methods.change, async (_from, { group, requestId, change }) => {
+  peers.handle(methods.change, async (_from, request) => {
+    const { group, requestId, change } = request;
     const member = groups.get(group);
     if (member === undefined) return { kind: "unknown-group" } as const;
-    if (!member.isSteward) return notSteward(member);
+    if (!member.isSteward) return relayed(ports, member, request);
     const outcome = await member.change(requestId, change);
     if (outcome.ok) return { kind: "receipt", receipt: outcome.value } as const;
     if (outcome.error.code === "no-steward") return notSteward(member);
@@ -132,6 +134,27 @@ async function serveEvents(
     logger.debug("event stream ended", { error: String(error) });
     abort.abort();
     duplex.abort();
+  }
+}
+
+/** Less than an asker waits for one node's answer, so that the answer of a relay still reaches it. */
+const relayTimeoutMs = 400;
+
+type ChangeAnswer = v.InferOutput<typeof methods.change.response>;
+
+/** Passes a change on to the steward, once: whoever asked may be cut off from it while this member is not. */
+async function relayed(
+  { peers, logger }: HandlerPorts,
+  member: Group,
+  request: v.InferOutput<typeof methods.change.request>,
+): Promise<ChangeAnswer> {
+  const { steward } = member;
+  if (request.isRelayed || steward === undefined || steward === peers.self) return notSteward(member);
+  try {
+    return await peers.call(steward, methods.change, { ...request, isRelayed: true }, relayTimeoutMs);
+  } catch (error) {
+    logger.debug("the steward was not reached for another node", { steward, error: String(error) });
+    return notSteward(member);
   }
 }
 

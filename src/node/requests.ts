@@ -189,7 +189,7 @@ export class Requests {
     node: NodeId,
     timeoutMs: number,
   ): Promise<StewardAnswer<Outcome<WriteAnswer, Problem>>> {
-    const request = { group: charter.group, requestId, change };
+    const request = { group: charter.group, requestId, change, isRelayed: false };
     try {
       const answer = await this.#ports.peers.call(node, methods.change, request, timeoutMs);
       switch (answer.kind) {

@@ -67,6 +67,8 @@ const changeRequestSchema = v.object({
   group: groupIdSchema,
   requestId: v.pipe(v.string(), v.minLength(1), v.maxLength(64)),
   change: userChangeSchema,
+  /** It came through another member already: who is not steward does not pass it on again. */
+  isRelayed: v.boolean(),
 });
 const receiptSchema = v.object({
   deployment: idSchema,
