@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { defined } from "../src/model/assert.ts";
+import { logDefaults } from "../src/node/group.ts";
 import { lanLink, World } from "./world/world.ts";
 
 const key = { namespace: "default", name: "web" };
@@ -13,7 +14,7 @@ const template = {
 } as const;
 
 test("a write gets through although its node is cut off from the steward alone", async () => {
-  const world = new World({ seed: 11, nodes: 3, link: lanLink, runtimeFailures: 0 });
+  const world = new World({ seed: 11, nodes: 3, link: lanLink, runtimeFailures: 0, log: logDefaults });
   try {
     await world.boot();
     const first = defined(world.node(1).agent, "an agent");
