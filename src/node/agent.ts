@@ -25,6 +25,7 @@ import type { Store } from "../ports/store.ts";
 import type { PeerAddress, Transport } from "../ports/transport.ts";
 import { decodeAs } from "../wire/codec.ts";
 import * as v from "valibot";
+import { Beats, beatsChannel } from "./beats.ts";
 import { Book } from "./book.ts";
 import { Directory, directoryChannel } from "./directory.ts";
 import { runErrand } from "./errands.ts";
@@ -93,6 +94,7 @@ export class Agent implements NodeApi {
   readonly #requests: Requests;
   readonly #streams: InstanceStreams;
   readonly #inbox: ConsensusInbox;
+  readonly #beats: Beats;
   #isFleetDirty = false;
   #metaTimer: (() => void) | undefined;
   #auditTimer: (() => void) | undefined;
@@ -156,7 +158,10 @@ export class Agent implements NodeApi {
         fleet,
         send: (group, messages) => {
           const byPeer = Map.groupBy(messages, ({ to }) => to);
-          for (const [to, own] of byPeer) peers.post(to, consensusChannel, { group, messages: own });
+          for (const [to, own] of byPeer) {
+            const rest = own.filter((message) => !this.#beats.take(group, message));
+            if (rest.length > 0) peers.post(to, consensusChannel, { group, messages: rest });
+          }
         },
         errand: (group, errand) => void runErrand({ peers, logger }, group, errand),
         publishCharter: (charter) => {
@@ -189,7 +194,13 @@ export class Agent implements NodeApi {
     };
     installHandlers(handlers);
     peers.handleRaw(pushPullMethod, async (_from, payload) => this.#fleet.receivePushPull(payload));
-    this.#inbox = new ConsensusInbox({ ...handlers, now: () => clock.now() });
+    const inbox = new ConsensusInbox({ ...handlers, now: () => clock.now() });
+    this.#inbox = inbox;
+    this.#beats = new Beats({
+      peers,
+      clock,
+      deliver: (from, group, message) => inbox.deliver(from, group, [message]),
+    });
   }
 
   /** Reads what is on disk, takes up what runs, and joins the fleet. */
@@ -221,6 +232,7 @@ export class Agent implements NodeApi {
     this.#metaTimer?.();
     this.#auditTimer?.();
     this.#groups.close();
+    this.#beats.close();
     this.#directory.close();
     this.#book.close();
     this.#fleet.close();
@@ -370,6 +382,7 @@ export class Agent implements NodeApi {
     if (this.#turn.isFull) return;
     try {
       if (channel === consensusChannel) this.#inbox.receive(from, payload);
+      else if (channel === beatsChannel) this.#beats.receive(from, payload);
       else if (channel === directoryChannel) this.#directory.receive(from, payload);
     } catch (error) {
       this.#ports.logger.warn("message rejected", { from, channel, error: String(error) });

@@ -1,6 +1,7 @@
 /** What other nodes may ask of this one. */
 import type * as v from "valibot";
 import type { Charter } from "../model/charter.ts";
+import type { Message } from "../core/consensus/message.ts";
 import type { GroupId, NodeId } from "../model/ids.ts";
 import type { PromiseView } from "../model/views.ts";
 import type { Logger } from "../ports/logger.ts";
@@ -169,7 +170,7 @@ function epochOf(group: GroupId): number {
 
 /** At most one look-up of a stranger's charter in this time; of one that is known to be over, in the longer one. */
 const strangerPauseMs = 1_000;
-const overPauseMs = 30_000;
+const overPauseMs = 10_000;
 
 /**
  * Takes consensus messages. A leader's message for a group that is not here means that it counts this
@@ -186,6 +187,10 @@ export class ConsensusInbox {
 
   receive(from: NodeId, payload: Uint8Array): void {
     const { group, messages } = decodeAs(groupMessagesSchema, payload);
+    this.deliver(from, group, messages);
+  }
+
+  deliver(from: NodeId, group: GroupId, messages: readonly Message[]): void {
     const member = this.#ports.groups.get(group);
     if (member !== undefined) member.receive(from, messages);
     else if (messages.some(isFromLeader))

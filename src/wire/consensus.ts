@@ -90,3 +90,11 @@ export const groupMessagesSchema = v.object({
   group: groupIdSchema,
   messages: v.pipe(v.array(messageSchema), v.maxLength(1_024)),
 });
+
+/** One post on the beats channel: heartbeats and answers of any number of groups; who sent them says the connection. */
+export const beatsSchema = v.object({
+  /** Group, term, commit, read sequence. */
+  beats: v.pipe(v.array(v.tuple([groupIdSchema, countSchema, countSchema, countSchema])), v.maxLength(1_024)),
+  /** Group, term, read sequence. */
+  answers: v.pipe(v.array(v.tuple([groupIdSchema, countSchema, countSchema])), v.maxLength(1_024)),
+});

@@ -61,7 +61,8 @@ export class ConsensusMachine implements Machine<ConsensusInput, ConsensusEffect
       { ...options, preVote: true, checkQuorum: true, stepDownOnRemoval: true, rng },
       stored,
     );
-    this.#clock = new TickClock(options.tickMs, now);
+    // All groups of a node tick at the same instants: one wake-up serves them all.
+    this.#clock = new TickClock(options.tickMs, Math.floor(now / options.tickMs) * options.tickMs);
     this.#confs = [{ index: this.#raw.log.applied, conf: this.#raw.confState }];
   }
 
