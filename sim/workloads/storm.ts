@@ -33,7 +33,8 @@ export interface StormResult {
 const stormMs = 25_000;
 /** Twice the longest backoff, and a crash loop's pause. */
 const convergeMs = 130_000;
-const settleMs = 22_000;
+/** The longest pause before what has no place is tried again, and its reasons said anew. */
+const settleMs = 34_000;
 const calmMs = 15_000;
 const stepMs = 250;
 

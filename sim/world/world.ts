@@ -319,11 +319,11 @@ export class World {
     await drain();
   }
 
-  /** A machine that is up, as an operator would name it; to join at all it has to answer. */
+  /** Every machine that is still there: one that was let in by one of them hears of all. The first founds the fleet. */
   #seedsOf(node: SimulatedNode): { id: NodeId; addresses: string[] }[] {
+    if (node.index === 1) return [];
     const others = this.nodes.filter((other) => other !== node && !other.isGone);
-    const seed = others.find(({ agent }) => agent !== undefined) ?? others[0];
-    return seed === undefined || node.index === 1 ? [] : [{ id: seed.id, addresses: [seed.address] }];
+    return others.map(({ id, address }) => ({ id, addresses: [address] }));
   }
 
   #endLife(node: SimulatedNode): void {
