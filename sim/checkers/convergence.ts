@@ -18,7 +18,7 @@ export function difference(world: World, ledger: WriteLedger, names: readonly st
       if (member !== undefined) return `${name} has no steward, and ${member} takes its cohort for alive`;
       continue;
     }
-    const wrong = slotsDifference(world, state);
+    const wrong = slotsDifference(world, state) ?? membersDifference(world, state);
     if (wrong !== undefined) return wrong;
     for (const record of state.promises.values())
       if (isOccupying(record)) wanted.set(record.id, { name, record });
@@ -51,6 +51,19 @@ function slotsDifference(world: World, state: CohortState): string | undefined {
   return place === undefined
     ? undefined
     : `${name} runs ${served.size} of ${replicas}, and ${place} has room`;
+}
+
+/** Whoever counts as a member and is up has the log. */
+function membersDifference(world: World, { group, spec }: CohortState): string | undefined {
+  for (const node of world.live) {
+    const led = node.agent?.cohorts().find(({ id, isSteward }) => id === group && isSteward);
+    if (led === undefined) continue;
+    const { voters, learners, match, commitIndex } = led.status();
+    for (const { id, name } of world.live)
+      if ((voters.includes(id) || learners.includes(id)) && (match.get(id) ?? 0) < commitIndex)
+        return `${spec.name}: ${name} has the log up to ${match.get(id) ?? 0} of ${commitIndex}`;
+  }
+  return undefined;
 }
 
 /** A node that could take one more replica. */

@@ -1,20 +1,18 @@
-/** Seeds that once found something, and what it was. They are run with every change. */
+/**
+ * Seeds that find a mistake when it is made again, and what the mistake was; each was seen to fail with its mend taken
+ * out. They are run with every change.
+ */
 export const regressions: readonly { readonly seed: number; readonly broke: string }[] = [
   {
-    seed: 1,
+    seed: 2,
+    broke: "containers promised to a deposed or deleted cohort ran on, because nobody released them",
+  },
+  { seed: 9, broke: "the same, with published ports that nobody else could have" },
+  { seed: 5, broke: "a learner that believed in a silent leader kept a deleted cohort for ever" },
+  { seed: 203, broke: "the same, and two cohorts of one deployment were taken for alive" },
+  {
+    seed: 25,
     broke: "an answer of the directory that came after its question was given up ended the agent's turn",
   },
-  { seed: 14, broke: "two declarations of one new name on one node founded two cohorts, both acknowledged" },
-  { seed: 16, broke: "a learner that believed in a silent leader kept a deleted cohort for ever" },
-  { seed: 36, broke: "a container promised to a deposed cohort ran on, because its member never stood down" },
-  { seed: 41, broke: "a learner added after the last command never got a snapshot that knew it" },
-  { seed: 74, broke: "a cohort without a steward was taken for alive by a learner it had left behind" },
-  {
-    seed: 106,
-    broke: "a founding lost to another one at the same moment although it was acknowledged first",
-  },
-  { seed: 1185, broke: "a voter that forgot its group and was sent for again voted twice in one term" },
-  { seed: 1256, broke: "two lineages of one epoch deposed each other in turn, as each was changed" },
-  { seed: 1291, broke: "promises to a deposed cohort were never released" },
-  { seed: 2196, broke: "a member without a state helped a removed voter to a majority of long ago" },
+  { seed: 132, broke: "a learner added after the last command never got a snapshot that knew it" },
 ];
