@@ -88,7 +88,8 @@ run() {
     unit) suite unit src examples ;;
     house) suite house test/tidy.test.ts ;;
     contract) suite contract test/contract ;;
-    simulation) suite simulation sim ;;
+    # With the dot it is a path; without, a pattern that files in src match too.
+    simulation) suite simulation ./sim ;;
     fleets) step fleets fleets "${FLEETS:-200}" ;;
     integration) suite integration test/integration ;;
     e2e) suite e2e test/e2e ;;

@@ -15,4 +15,8 @@ export const regressions: readonly { readonly seed: number; readonly broke: stri
     broke: "an answer of the directory that came after its question was given up ended the agent's turn",
   },
   { seed: 132, broke: "a learner added after the last command never got a snapshot that knew it" },
+  {
+    seed: 483,
+    broke: "a node that membership had forgotten was never given up: its grace ended a rounding after the timer",
+  },
 ];

@@ -77,7 +77,7 @@ export class Errands {
     for (const [to, waiting] of byNode) {
       const overdue = waiting.filter((promise) => {
         const sent = this.#awards.get(promise.id);
-        return sent !== undefined && turn.now - sent.firstAt >= turn.options.awardTimeoutMs;
+        return sent !== undefined && turn.now >= sent.firstAt + turn.options.awardTimeoutMs;
       });
       if (overdue.length > 0 && !turn.isInFlight("break"))
         turn.propose({

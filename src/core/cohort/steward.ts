@@ -65,7 +65,8 @@ export class Steward {
     if (node === this.self || fleet.alive.has(node)) return false;
     if (fleet.dead.has(node)) return true;
     const since = this.#unknownSince.get(node);
-    return since !== undefined && now - since >= this.#options.unknownGraceMs;
+    // Added as the deadline is: `now - since` may fall short of the grace by a rounding when the timer fires.
+    return since !== undefined && now >= since + this.#options.unknownGraceMs;
   }
 
   deadline(): Instant | undefined {
