@@ -1,5 +1,6 @@
 /** The process: hands its command line on, and is the only place that ends it. */
 import type { CliContext } from "./edge/cli/console.ts";
+import { firstCommand } from "./edge/cli/first-command.ts";
 
 const argv = process.argv.slice(2);
 process.exit(await main());
@@ -19,6 +20,13 @@ async function main(): Promise<number> {
     const { commit, version } = await import("./edge/cli/version.ts");
     await Bun.write(Bun.stdout, `${version} (${commit})\n`);
     return 0;
+  }
+  if (firstCommand(argv) === "up") {
+    const [{ isEngineSet, replaceByLean }, { selfCommand }] = await Promise.all([
+      import("./adapters/system/lean-engine.ts"),
+      import("./edge/cli/self-command.ts"),
+    ]);
+    if (!isEngineSet(process.env)) replaceByLean([...selfCommand(), ...argv], process.env);
   }
   const [{ runCli }, { processConsole }] = await Promise.all([
     import("./edge/cli/run-cli.ts"),

@@ -17,6 +17,7 @@ export const regressions: readonly { readonly seed: number; readonly broke: stri
   { seed: 132, broke: "a learner added after the last command never got a snapshot that knew it" },
   {
     seed: 483,
-    broke: "a node that membership had forgotten was never given up: its grace ended a rounding after the timer",
+    broke:
+      "a node that membership had forgotten was never given up: its grace ended a rounding after the timer",
   },
 ];

@@ -2,7 +2,7 @@
 import { rmdirSync } from "node:fs";
 import { join } from "node:path";
 import type { CliContext } from "../edge/cli/console.ts";
-import { selfCommand } from "../edge/cli/detach.ts";
+import { selfCommand } from "../edge/cli/self-command.ts";
 import { CommandFailure, usageFailure } from "../edge/cli/failure.ts";
 import { flag, flags, parseCount, parseRegistry } from "../edge/cli/flags.ts";
 import { show, type Program } from "../edge/cli/root.ts";

@@ -7,6 +7,7 @@ import { MusterClient } from "../client/muster-client.ts";
 import type { CliContext } from "./console.ts";
 import { CommandFailure } from "./failure.ts";
 import { show, type AgentFlags } from "./root.ts";
+import { selfCommand } from "./self-command.ts";
 
 const readyTimeoutMs = 30_000;
 const pauseMs = 5;
@@ -59,9 +60,4 @@ export async function startDetached(
       });
     await Bun.sleep(pauseMs);
   }
-}
-
-/** How this very program is started: a compiled one holds its sources, a run from sources names them. */
-export function selfCommand(): readonly string[] {
-  return Bun.main.startsWith("/$bunfs/") ? [process.execPath] : [process.execPath, Bun.main];
 }

@@ -1,7 +1,6 @@
 import { hostname } from "node:os";
 import { ProblemError } from "../../model/problem.ts";
 import { shortId } from "../../model/ids.ts";
-import { selfCommand } from "./detach.ts";
 import type { NodeOptions } from "../../node/options.ts";
 import { parsePortNumber } from "../manifest/fields.ts";
 import { parseCpu, parseMemory } from "../manifest/quantity.ts";
@@ -17,6 +16,7 @@ import {
   parseNodeName,
   parseRegistry,
 } from "./flags.ts";
+import { selfCommand } from "./self-command.ts";
 import { show, socketOf, type AgentFlags, type Program } from "./root.ts";
 import type { UpConfig } from "./up-config.ts";
 import { commit, version } from "./version.ts";

@@ -53,6 +53,8 @@ export function childCertifier(command: readonly string[]): Certifier {
       stdout: "pipe",
       stderr: "pipe",
       timeout: patienceMs,
+      // Nothing of the agent's, above all not its engine's settings: a child's work is worth compiling.
+      env: {},
     });
     const [certificate, complaint, code] = await Promise.all([
       new Response(child.stdout).text(),
