@@ -23,7 +23,7 @@ async function main(): Promise<number> {
   }
   if (firstCommand(argv) === "up") {
     const [{ isEngineSet, replaceByLean }, { selfCommand }] = await Promise.all([
-      import("./adapters/system/lean-engine.ts"),
+      import("./edge/cli/lean-engine.ts"),
       import("./edge/cli/self-command.ts"),
     ]);
     if (!isEngineSet(process.env)) replaceByLean([...selfCommand(), ...argv], process.env);
