@@ -17,6 +17,7 @@ import type { BookRecord, KeeperEffect, KeeperInput, StepEffect } from "../src/c
 import { keeperDefaults } from "../src/core/keeper/options.ts";
 import { replicaAddress } from "../src/model/address.ts";
 import type { CohortRef, InstanceReport, PromiseTerms } from "../src/model/promise.ts";
+import { portsOf, requestOf, singleContainer } from "../src/model/template.ts";
 
 const clock = new SystemClock();
 
@@ -125,7 +126,7 @@ export class ExampleAgent {
       const { networkNamespace } = await this.#fabric.attach({
         id: endpointId,
         ipv6,
-        ports: terms.template.ports,
+        ports: portsOf(terms.template),
       });
       return { networkNamespace };
     }
@@ -142,7 +143,7 @@ export class ExampleAgent {
 function containerSpec(terms: PromiseTerms, attempt: number, id: string) {
   const labels = containerLabels(terms, attempt);
   const rest = { layers: ["/"], args: ["web"], env: [], workingDirectory: "/", user: "", hostname: "web" };
-  return { id, labels, ...rest, ...terms.template.resources };
+  return { id, labels, ...rest, ...requestOf(terms.template) };
 }
 
 export const exampleCohort: CohortRef = { group: "g", deployment: "0".repeat(32), epoch: 1, voters: [] };
@@ -150,10 +151,7 @@ export const exampleCohort: CohortRef = { group: "g", deployment: "0".repeat(32)
 export const exampleTerms: PromiseTerms = {
   ...{ id: "g/1", group: "g", deployment: exampleCohort.deployment, namespace: "default", name: "web" },
   ...{ epoch: 1, replica: 0, templateHash: "1" },
-  template: {
-    ...{ image: "web:1", env: {}, ports: [], restart: "always", stopTimeoutMs: 1_000 },
-    resources: { cpuMillis: 0, memoryBytes: 0 },
-  },
+  template: singleContainer({ image: "web:1" }, { stopTimeoutMs: 1_000 }),
 };
 
 export function exampleHost(directory: string): ExampleHost {

@@ -2,16 +2,13 @@ import { expect, test } from "bun:test";
 import { defined } from "../src/model/assert.ts";
 import { logDefaults } from "../src/node/group.ts";
 import { lanLink, World } from "./world/world.ts";
+import { containerResourcesDefault, singleContainer } from "../src/model/template.ts";
 
 const key = { namespace: "default", name: "web" };
-const template = {
+const template = singleContainer({
   image: "web",
-  env: {},
-  resources: { cpuMillis: 100, memoryBytes: 0 },
-  ports: [],
-  restart: "always",
-  stopTimeoutMs: 1_000,
-} as const;
+  resources: { ...containerResourcesDefault, cpuMillis: 100, memoryBytes: 0 },
+});
 
 test("a write gets through although its node is cut off from the steward alone", async () => {
   const world = new World({ seed: 11, nodes: 3, link: lanLink, runtimeFailures: 0, log: logDefaults });

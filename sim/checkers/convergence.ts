@@ -3,6 +3,7 @@ import { freeOf } from "../../src/core/placement/book.ts";
 import { isOccupying, type CohortState, type PromiseRecord } from "../../src/core/cohort/state.ts";
 import type { World } from "../world/world.ts";
 import type { WriteLedger } from "./writes.ts";
+import { needsOf } from "../../src/model/template.ts";
 
 /** Why the fleet is not as its users have declared it; undefined when it is. */
 export function difference(world: World, ledger: WriteLedger, names: readonly string[]): string | undefined {
@@ -68,7 +69,7 @@ function membersDifference(world: World, { group, spec }: CohortState): string |
 
 /** A node that could take one more replica. */
 function placeFor(world: World, state: CohortState): string | undefined {
-  const { resources, ports } = state.spec.template;
+  const { resources, ports } = needsOf(state.spec.template);
   for (const node of world.live) {
     const book = node.agent?.bookSummary();
     if (book === undefined) continue;

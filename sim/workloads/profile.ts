@@ -1,6 +1,7 @@
 /** What one seed's storm is made of. */
 import type { Rng } from "../../src/core/rng.ts";
-import type { ReplicaTemplate } from "../../src/model/spec.ts";
+import type { ContainerTemplate, PortSpec, ReplicaTemplate } from "../../src/model/spec.ts";
+import { containerDefaults, containerResourcesDefault, singleContainer } from "../../src/model/template.ts";
 import type { LogOptions } from "../../src/node/group.ts";
 
 /** Relative frequency of what happens in one step; what is left of 100 is nothing. */
@@ -110,27 +111,28 @@ const mebibyte = 1024 * 1024;
 
 /** What a deployment of this name runs, in one of its versions. A node has 4,000 thousandths of a core and 1 GiB. */
 export function templateOf(name: string, version: number): ReplicaTemplate {
-  const template: ReplicaTemplate = {
+  const container: ContainerTemplate = {
+    ...containerDefaults,
     image: "web",
     env: { VERSION: String(version) },
-    resources: { cpuMillis: 100, memoryBytes: 16 * mebibyte },
-    ports: [],
-    restart: "always",
-    stopTimeoutMs: 1_000,
+    resources: { ...containerResourcesDefault, cpuMillis: 100, memoryBytes: 16 * mebibyte },
   };
+  const replica = { stopTimeoutMs: 1_000 };
   switch (name) {
-    case "shop":
-      return { ...template, ports: [{ container: 80, published: 8_080, protocol: "tcp" }] };
-    case "big":
-      return { ...template, resources: { cpuMillis: 1_500, memoryBytes: 400 * mebibyte } };
+    case "shop": {
+      const ports: readonly PortSpec[] = [{ container: 80, published: 8_080, protocol: "tcp" }];
+      return singleContainer({ ...container, ports }, replica);
+    }
+    case "big": {
+      const resources = { ...container.resources, cpuMillis: 1_500, memoryBytes: 400 * mebibyte };
+      return singleContainer({ ...container, resources }, replica);
+    }
     case "job":
-      return {
-        ...template,
-        image: "job",
-        command: [String(version % 2)],
-        restart: version % 2 === 0 ? "on-failure" : "never",
-      };
+      return singleContainer(
+        { ...container, image: "job", command: [String(version % 2)] },
+        { ...replica, restart: version % 2 === 0 ? "on-failure" : "never" },
+      );
     default:
-      return template;
+      return singleContainer(container, replica);
   }
 }

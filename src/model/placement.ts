@@ -9,7 +9,7 @@ export interface PlacementRequest {
   readonly count: number;
   readonly resources: Resources;
   readonly ports: readonly PortSpec[];
-  readonly image: string;
+  readonly images: readonly string[];
 }
 
 /** A quote that reserves nothing. */
@@ -24,8 +24,8 @@ export interface Offer {
   /** What stays free before any of the replicas is added. */
   readonly free: Resources;
   readonly capacity: Resources;
-  /** The image is on the node already. */
-  readonly hasImage: boolean;
+  /** All of the images are on the node already. */
+  readonly hasImages: boolean;
 }
 
 /** Why a node does not volunteer. `detail` names the numbers or the holder, for people. */

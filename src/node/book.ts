@@ -31,6 +31,7 @@ import { bookRecordSchema } from "../wire/book.ts";
 import { failureOf, InstanceSteps } from "./instance-steps.ts";
 import { MachineLane } from "./machine-lane.ts";
 import type { Turn, Work } from "./turn.ts";
+import { needsOf, portsOf } from "../model/template.ts";
 
 export interface BookPorts {
   readonly turn: Turn;
@@ -141,13 +142,14 @@ export class Book {
   /** Answers a call for volunteers from the book; reserves nothing. */
   async quote(request: PlacementRequest): Promise<CallAnswer> {
     const taken = await this.#takenPorts(request.ports);
-    const hasImage = (await this.#ports.images.find(request.image)) !== undefined;
-    return quote(this.summary(taken), request, hasImage);
+    const found = await Promise.all(request.images.map((image) => this.#ports.images.find(image)));
+    const hasImages = found.every((image) => image !== undefined);
+    return quote(this.summary(taken), request, hasImages);
   }
 
   /** The one atomic step: each promise is in the book and durable, or refused with a reason. */
   async award(promises: readonly PromiseTerms[], cohort: CohortRef): Promise<readonly Admission[]> {
-    const taken = await this.#takenPorts(promises.flatMap(({ template }) => template.ports));
+    const taken = await this.#takenPorts(promises.flatMap(({ template }) => portsOf(template)));
     const refusals = new Map<PromiseId, Refusal>();
     const admitted = await new Promise<ReadonlySet<PromiseId>>((resolve) => {
       this.#lane.feedWith(() => {
@@ -232,7 +234,7 @@ export class Book {
         return false;
       }
       if (!lines.some((line) => line.promise === terms.id)) {
-        const { resources, ports } = terms.template;
+        const { resources, ports } = needsOf(terms.template);
         const holder = `${terms.namespace}/${terms.name}`;
         lines.push({
           promise: terms.id,

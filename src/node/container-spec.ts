@@ -3,6 +3,7 @@ import { containerLabels } from "../core/keeper/container-ids.ts";
 import type { PromiseTerms } from "../model/promise.ts";
 import type { ContainerSpec } from "../ports/container-runtime.ts";
 import type { Image } from "../ports/image-store.ts";
+import { mainContainer } from "../model/template.ts";
 
 export interface ContainerPlace {
   readonly containerId: string;
@@ -15,7 +16,7 @@ export interface ContainerPlace {
 const hostNameMax = 63;
 
 export function containerSpecOf(terms: PromiseTerms, image: Image, place: ContainerPlace): ContainerSpec {
-  const { template } = terms;
+  const container = mainContainer(terms.template);
   return {
     id: place.containerId,
     labels: containerLabels(terms, place.attempt),
@@ -27,15 +28,16 @@ export function containerSpecOf(terms: PromiseTerms, image: Image, place: Contai
     hostname: `${terms.name}-${terms.replica}`.slice(-hostNameMax).replace(/^-+/, ""),
     addresses: place.addresses,
     ...(place.networkNamespace === undefined ? {} : { networkNamespace: place.networkNamespace }),
-    cpuMillis: template.resources.cpuMillis,
-    memoryBytes: template.resources.memoryBytes,
+    cpuMillis: container.resources.cpuMillis,
+    memoryBytes: container.resources.memoryBytes,
   };
 }
 
 /** As Docker does: another entrypoint drops the image's command, another command keeps its entrypoint. */
 function argumentsOf({ template }: PromiseTerms, { config }: Image): readonly string[] {
-  const entrypoint = template.entrypoint ?? config.entrypoint;
-  const command = template.command ?? (template.entrypoint === undefined ? config.command : []);
+  const given = mainContainer(template);
+  const entrypoint = given.entrypoint ?? config.entrypoint;
+  const command = given.command ?? (given.entrypoint === undefined ? config.command : []);
   return [...entrypoint, ...command];
 }
 
@@ -45,7 +47,7 @@ function environmentOf({ template, name, replica }: PromiseTerms, { config }: Im
   const lines = new Map<string, string>();
   for (const line of [defaultPath, `HOSTNAME=${name}-${replica}`, ...config.env])
     lines.set(nameOf(line), line);
-  for (const [key, value] of Object.entries(template.env)) lines.set(key, `${key}=${value}`);
+  for (const [key, value] of Object.entries(mainContainer(template).env)) lines.set(key, `${key}=${value}`);
   return [...lines.values()];
 }
 

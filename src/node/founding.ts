@@ -26,6 +26,7 @@ import type { Fleet } from "./group.ts";
 import type { WriteAnswer } from "./node-api.ts";
 import type { Peers } from "./peers.ts";
 import { pause } from "./steward-route.ts";
+import { needsOf } from "../model/template.ts";
 
 export interface FoundingPorts {
   readonly peers: Peers;
@@ -80,9 +81,7 @@ export async function found(
     group: charter.group,
     deployment: request.deployment,
     count: Math.max(1, spec.replicas),
-    resources: spec.template.resources,
-    ports: spec.template.ports,
-    image: spec.template.image,
+    ...needsOf(spec.template),
   };
   const volunteers = await callForVolunteers(ports, fleet, call);
   const placeable = ports.policy.assign(volunteers.offers, call).length;

@@ -13,6 +13,7 @@ import type { Store } from "../ports/store.ts";
 import { encode } from "../wire/codec.ts";
 import { Group, logDefaults } from "./group.ts";
 import { Turn } from "./turn.ts";
+import { singleContainer } from "../model/template.ts";
 
 const hex = (digit: string): string => digit.repeat(32);
 const [self, candidate, third] = [hex("a"), hex("b"), hex("c")];
@@ -47,14 +48,7 @@ const store: Store = {
 };
 
 function foundedState(): StoredState {
-  const template = {
-    image: "web",
-    env: {},
-    resources: { cpuMillis: 0, memoryBytes: 0 },
-    ports: [],
-    restart: "always",
-    stopTimeoutMs: 0,
-  } as const;
+  const template = singleContainer({ image: "web" }, { stopTimeoutMs: 0 });
   const spec = { namespace: "default", name: "web", replicas: 0, template };
   const facts = { group, deployment, epoch: 1, founder: candidate, spec, templateHash: "t", voters };
   return bootstrapState(voters, encode(encodeState(foundingState({ ...facts, requestId: "r1", atMs: 0 }))));

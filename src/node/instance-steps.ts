@@ -11,6 +11,7 @@ import { RuntimeError, type ContainerRuntime } from "../ports/container-runtime.
 import { FabricError, type Fabric } from "../ports/fabric.ts";
 import { ImageError, type Image, type ImageStore } from "../ports/image-store.ts";
 import { containerSpecOf } from "./container-spec.ts";
+import { mainContainer, portsOf } from "../model/template.ts";
 
 export interface InstanceStepsPorts {
   readonly runtime: ContainerRuntime;
@@ -49,7 +50,7 @@ export class InstanceSteps {
         return { imageDigest: (await this.#pull(effect)).digest };
       case "attach": {
         const ipv6 = replicaAddress(this.#fleetPrefix, terms.deployment, terms.replica);
-        const endpoint = await fabric.attach({ id: endpointId, ipv6, ports: terms.template.ports });
+        const endpoint = await fabric.attach({ id: endpointId, ipv6, ports: portsOf(terms.template) });
         return { networkNamespace: endpoint.networkNamespace };
       }
       case "create": {
@@ -77,19 +78,19 @@ export class InstanceSteps {
   }
 
   async #pull({ promise, terms }: StepEffect): Promise<Image> {
-    const found = await this.#ports.images.find(terms.template.image);
+    const found = await this.#ports.images.find(mainContainer(terms.template).image);
     if (found !== undefined) return found;
     const abort = new AbortController();
     this.#pulls.set(promise, abort);
     try {
-      return await this.#ports.images.ensure(terms.template.image, { signal: abort.signal });
+      return await this.#ports.images.ensure(mainContainer(terms.template).image, { signal: abort.signal });
     } finally {
       this.#pulls.delete(promise);
     }
   }
 
   async #imageOf(terms: PromiseTerms): Promise<Image> {
-    const { image } = terms.template;
+    const { image } = mainContainer(terms.template);
     const found = await this.#ports.images.find(image);
     if (found === undefined) {
       throw new ImageError(`image ${image} is not on this node any more`, {
@@ -101,7 +102,7 @@ export class InstanceSteps {
   }
 
   async #stopSignal(terms: PromiseTerms): Promise<number> {
-    const image = await this.#ports.images.find(terms.template.image);
+    const image = await this.#ports.images.find(mainContainer(terms.template).image);
     const name = image?.config.stopSignal ?? "SIGTERM";
     const numbers: Readonly<Record<string, number>> = constants.signals;
     return numbers[name] ?? (Number(name) || signalTerm);

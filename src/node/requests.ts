@@ -16,6 +16,7 @@ import type { Groups } from "./groups.ts";
 import type { DeclareOptions, DeploymentKey, WriteAnswer } from "./node-api.ts";
 import { askSteward, pause, type RouteFailure, type StewardAnswer } from "./steward-route.ts";
 import { cohortView, deploymentView, nodeNameOf, type FleetView } from "./views.ts";
+import { singleContainer } from "../model/template.ts";
 
 export interface RequestsPorts extends FoundingPorts {
   readonly groups: Groups;
@@ -239,14 +240,7 @@ export class Requests {
 
   #bareView(charter: Charter): DeploymentView {
     const { deployment: id, namespace, name, epoch } = charter;
-    const template: DeploymentSpec["template"] = {
-      image: "unknown",
-      env: {},
-      resources: { cpuMillis: 0, memoryBytes: 0 },
-      ports: [],
-      restart: "always",
-      stopTimeoutMs: 0,
-    };
+    const template = singleContainer({ image: "unknown" });
     return {
       id,
       namespace,

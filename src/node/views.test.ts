@@ -3,6 +3,7 @@ import { foundingState } from "../core/cohort/founding.ts";
 import type { CohortState, PromiseRecord } from "../core/cohort/state.ts";
 import type { MemberRecord } from "../model/member.ts";
 import { cohortView, deploymentView, nodeNameOf, type FleetView, type GroupStatus } from "./views.ts";
+import { singleContainer } from "../model/template.ts";
 
 const hex = (digit: string): string => digit.repeat(32);
 const [a, b, c] = [hex("a"), hex("b"), hex("c")];
@@ -34,14 +35,7 @@ function promise(ordinal: number, changes: Partial<PromiseRecord> = {}): Promise
 }
 
 function stateWith(replicas: number, promises: readonly PromiseRecord[]): CohortState {
-  const template = {
-    image: "web",
-    env: {},
-    resources: { cpuMillis: 0, memoryBytes: 0 },
-    ports: [],
-    restart: "always",
-    stopTimeoutMs: 0,
-  } as const;
+  const template = singleContainer({ image: "web" }, { stopTimeoutMs: 0 });
   const founded = foundingState({
     group,
     deployment,

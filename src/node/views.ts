@@ -12,6 +12,7 @@ import type {
   PromiseView,
   ReplicaView,
 } from "../model/views.ts";
+import { requestOf } from "../model/template.ts";
 
 /** What the node knows about the fleet, for names and statuses. */
 export interface FleetView {
@@ -62,7 +63,7 @@ export function promiseView(
     restarts: report.restarts,
     sinceMs: report.sinceMs,
     ...(report.message === undefined ? {} : { message: report.message }),
-    resources: terms.template.resources,
+    resources: requestOf(terms.template),
   };
 }
 

@@ -6,6 +6,13 @@
  * is gone all succeed. Calls for different containers may run at the same time; calls for one container
  * are made one after another by the keeper. Failures are RuntimeError.
  */
+import type { Capabilities, FileSpec, LogLimits } from "../model/spec.ts";
+
+/** What is put into the file tree; volumes have become directories of the machine by now. */
+export type ContainerMount =
+  | { readonly kind: "bind"; readonly source: string; readonly target: string; readonly readOnly: boolean }
+  | { readonly kind: "tmpfs"; readonly target: string; readonly sizeBytes: number };
+
 export interface ContainerSpec {
   /** `[a-z0-9][a-z0-9.-]{0,126}`; unique on the node, never used again for another run. */
   readonly id: string;
@@ -24,9 +31,24 @@ export interface ContainerSpec {
   readonly addresses?: readonly string[];
   /** A network namespace to join; undefined for one of its own with only loopback. */
   readonly networkNamespace?: string;
+  /** Containers with one sandbox share IPC; undefined for a namespace of its own. `[a-z0-9][a-z0-9.-]{0,126}`. */
+  readonly sandbox?: string;
   /** 0 means no limit. */
   readonly cpuMillis: number;
   readonly memoryBytes: number;
+  /** Undefined or 0: no limit. */
+  readonly pids?: number;
+  /** Of the writable layer and the logs; undefined or 0: no limit. */
+  readonly ephemeralBytes?: number;
+  readonly capabilities?: Capabilities;
+  readonly readOnlyRoot?: boolean;
+  readonly allowNewPrivileges?: boolean;
+  readonly userNamespace?: boolean;
+  readonly mounts?: readonly ContainerMount[];
+  readonly files?: readonly FileSpec[];
+  readonly logs?: LogLimits;
+  /** Name of a runtime, such as `runc`; undefined: the node's default. */
+  readonly runtime?: string;
 }
 
 export interface ContainerStatus {

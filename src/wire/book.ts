@@ -1,14 +1,7 @@
 /** Records of the promise book, as they come back from disk. */
 import * as v from "valibot";
-import {
-  cohortRefSchema,
-  countSchema,
-  millisSchema,
-  phaseSchema,
-  promiseIdSchema,
-  termsSchema,
-  textSchema,
-} from "./nouns.ts";
+import { cohortRefSchema, phaseSchema, termsSchema } from "./nouns.ts";
+import { countSchema, millisSchema, promiseIdSchema, textSchema } from "./scalars.ts";
 
 export const bookRecordSchema = v.variant("kind", [
   v.object({

@@ -3,20 +3,16 @@ import * as v from "valibot";
 import { userChangeSchema } from "./cohort.ts";
 import { snapshotSchema } from "./consensus.ts";
 import {
-  bytesSchema,
   callAnswerSchema,
   charterSchema,
   cohortRefSchema,
-  countSchema,
-  groupIdSchema,
-  idSchema,
   placementRequestSchema,
   problemSchema,
-  promiseIdSchema,
   refusalSchema,
   reportSchema,
   termsSchema,
 } from "./nouns.ts";
+import { bytesSchema, countSchema, groupIdSchema, idSchema, promiseIdSchema } from "./scalars.ts";
 
 /** A call for volunteers. */
 const callRequestSchema = placementRequestSchema;

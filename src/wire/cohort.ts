@@ -1,19 +1,15 @@
 /** Log entries of a cohort, as they come out of the replicated log. */
 import * as v from "valibot";
+import { problemSchema, phaseSchema, refusalSchema, reportSchema, specSchema } from "./nouns.ts";
 import {
   groupIdSchema,
-  problemSchema,
-  phaseSchema,
-  templateSchema,
   countSchema,
   idSchema,
   millisSchema,
   promiseIdSchema,
-  refusalSchema,
-  reportSchema,
-  specSchema,
   textSchema,
-} from "./nouns.ts";
+} from "./scalars.ts";
+import { templateSchema } from "./template.ts";
 
 const hashSchema = v.pipe(v.string(), v.maxLength(128));
 const requestIdSchema = v.pipe(v.string(), v.minLength(1), v.maxLength(64));

@@ -1,6 +1,6 @@
 /** Consensus messages between members of a group, and the form of entries on disk. */
 import * as v from "valibot";
-import { bytesSchema, countSchema, groupIdSchema, idSchema } from "./nouns.ts";
+import { bytesSchema, countSchema, groupIdSchema, idSchema } from "./scalars.ts";
 
 const membersSchema = v.pipe(v.array(idSchema), v.maxLength(64));
 

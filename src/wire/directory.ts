@@ -1,6 +1,7 @@
 /** Directory messages and records, from peers and from disk. */
 import * as v from "valibot";
-import { charterSchema, countSchema, idSchema, nameSchema } from "./nouns.ts";
+import { charterSchema } from "./nouns.ts";
+import { countSchema, idSchema, nameSchema } from "./scalars.ts";
 
 const kindSchema = v.picklist(["charter", "index"]);
 const refSchema = v.object({ kind: kindSchema, key: idSchema });

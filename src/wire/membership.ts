@@ -1,6 +1,6 @@
 /** Membership's datagrams and full states as they come from peers. */
 import * as v from "valibot";
-import { countSchema, idSchema, millisSchema, nameSchema } from "./nouns.ts";
+import { countSchema, idSchema, millisSchema, nameSchema } from "./scalars.ts";
 
 const addressSchema = v.pipe(v.string(), v.minLength(3), v.maxLength(280));
 const statusSchema = v.picklist(["alive", "suspect", "dead", "left"]);

@@ -1,43 +1,15 @@
 /** Schemas of the shared nouns, for everything that comes from a peer or from disk. Bounded, like all that enters. */
 import * as v from "valibot";
-
-export const idSchema = v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/, "expected 32 hex digits"));
-export const groupIdSchema = v.pipe(
-  v.string(),
-  v.regex(/^[0-9a-f]{32}\.\d{1,10}\.[0-9a-f]{8}$/, "expected a group id"),
-);
-export const promiseIdSchema = v.pipe(
-  v.string(),
-  v.regex(/^[0-9a-f]{32}\.\d{1,10}\.[0-9a-f]{8}\/\d{1,12}$/, "expected a promise id"),
-);
-export const countSchema = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
-/** Wall-clock readings may be fractional or skewed; they only have to be finite. */
-export const millisSchema = v.pipe(v.number(), v.finite());
-export const textSchema = v.pipe(v.string(), v.maxLength(4_096));
-export const nameSchema = v.pipe(v.string(), v.minLength(1), v.maxLength(63));
-export const bytesSchema = v.instance(Uint8Array);
-
-const portNumberSchema = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535));
-const argumentSchema = v.pipe(v.string(), v.maxLength(131_072));
-
-export const portSchema = v.object({
-  container: portNumberSchema,
-  published: v.exactOptional(portNumberSchema),
-  protocol: v.picklist(["tcp", "udp"]),
-});
-
-export const resourcesSchema = v.object({ cpuMillis: countSchema, memoryBytes: countSchema });
-
-export const templateSchema = v.object({
-  image: v.pipe(v.string(), v.minLength(1), v.maxLength(1_024)),
-  entrypoint: v.exactOptional(v.pipe(v.array(argumentSchema), v.maxLength(4_096))),
-  command: v.exactOptional(v.pipe(v.array(argumentSchema), v.maxLength(4_096))),
-  env: v.record(v.string(), argumentSchema),
-  resources: resourcesSchema,
-  ports: v.pipe(v.array(portSchema), v.maxLength(256)),
-  restart: v.picklist(["always", "on-failure", "never"]),
-  stopTimeoutMs: countSchema,
-});
+import {
+  countSchema,
+  groupIdSchema,
+  idSchema,
+  millisSchema,
+  nameSchema,
+  promiseIdSchema,
+  textSchema,
+} from "./scalars.ts";
+import { portSchema, resourcesSchema, templateSchema } from "./template.ts";
 
 export const specSchema = v.object({
   namespace: nameSchema,
@@ -92,7 +64,7 @@ export const placementRequestSchema = v.object({
   count: countSchema,
   resources: resourcesSchema,
   ports: v.pipe(v.array(portSchema), v.maxLength(256)),
-  image: v.pipe(v.string(), v.maxLength(1_024)),
+  images: v.pipe(v.array(v.pipe(v.string(), v.maxLength(1_024))), v.maxLength(128)),
 });
 
 export const offerSchema = v.object({
@@ -102,7 +74,7 @@ export const offerSchema = v.object({
   promises: countSchema,
   free: resourcesSchema,
   capacity: resourcesSchema,
-  hasImage: v.boolean(),
+  hasImages: v.boolean(),
 });
 
 export const refusalSchema = v.object({

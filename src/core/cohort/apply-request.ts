@@ -5,6 +5,7 @@ import { deploymentName, replicasMax, type DeploymentSpec } from "../../model/sp
 import type { UserChange } from "./commands.ts";
 import { note, slotsWithout, type Draft } from "./draft.ts";
 import { isOccupying, isServing, type RequestAnswer } from "./state.ts";
+import { imageWords } from "../../model/template.ts";
 
 /** Applies the change once: a request id that was answered is not applied again. */
 export function applyRequest(draft: Draft, requestId: string, change: UserChange): void {
@@ -65,7 +66,7 @@ function applySpec(draft: Draft, spec: DeploymentSpec, templateHash: string): Re
     draft,
     isSameTemplate
       ? { kind: "scaled", cause: replicas }
-      : { kind: "declared", cause: `${replicas} of ${spec.template.image}` },
+      : { kind: "declared", cause: `${replicas} of ${imageWords(spec.template)}` },
   );
   return receipt(draft, true);
 }

@@ -7,20 +7,14 @@ import type { CohortCommand, StewardChange, UserChange } from "./commands.ts";
 import { foundingIndex, foundingState } from "./founding.ts";
 import { decodeState, encodeState } from "./state-codec.ts";
 import { brokenMax, historyMax, isOccupying, requestsMax, type CohortState } from "./state.ts";
+import { singleContainer } from "../../model/template.ts";
 
 function specOf(replicas: number, image = "web:1"): DeploymentSpec {
   return {
     namespace: "shop",
     name: "web",
     replicas,
-    template: {
-      image,
-      env: {},
-      resources: { cpuMillis: 0, memoryBytes: 0 },
-      ports: [],
-      restart: "always",
-      stopTimeoutMs: 10_000,
-    },
+    template: singleContainer({ image }),
   };
 }
 

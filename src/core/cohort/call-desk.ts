@@ -14,6 +14,7 @@ import type { CohortOptions } from "./options.ts";
 import type { PlacementPolicy } from "./placement-policy.ts";
 import { isOccupying, type CohortState } from "./state.ts";
 import type { Turn } from "./turn.ts";
+import { needsOf } from "../../model/template.ts";
 
 interface Spare {
   readonly callId: number;
@@ -246,9 +247,8 @@ export class CallDesk {
 }
 
 function requestFor(state: CohortState, count: number): PlacementRequest {
-  const { image, resources, ports } = state.spec.template;
-  const { group, deployment } = state;
-  return { group, deployment, count, resources, ports, image };
+  const { group, deployment, spec } = state;
+  return { group, deployment, count, ...needsOf(spec.template) };
 }
 
 function heldByNode(state: CohortState): ReadonlyMap<NodeId, number> {

@@ -4,6 +4,7 @@ import type { DeploymentId, GroupId, NodeId } from "../../model/ids.ts";
 import { ok } from "../../model/outcome.ts";
 import { deploymentName, type DeploymentSpec } from "../../model/spec.ts";
 import type { CohortState } from "./state.ts";
+import { imageWords } from "../../model/template.ts";
 
 export interface Founding {
   readonly group: GroupId;
@@ -70,7 +71,7 @@ export function foundingState(founding: Founding): CohortState {
         ...stamp,
         kind: "declared",
         actor: "user",
-        cause: `founded with ${spec.replicas} of ${spec.template.image}`,
+        cause: `founded with ${spec.replicas} of ${imageWords(spec.template)}`,
       },
     ],
     historyCount: 1,

@@ -11,6 +11,7 @@ import { foundingState } from "./founding.ts";
 import { CohortMachine } from "./machine.ts";
 import type { CohortEffect, CohortInput } from "./messages.ts";
 import { defaultCohortOptions as options } from "./options.ts";
+import { mainContainer, singleContainer } from "../../model/template.ts";
 
 type Kind = CohortEffect["kind"];
 type Effect<K extends Kind> = Extract<CohortEffect, { readonly kind: K }>;
@@ -20,14 +21,7 @@ function specOf(replicas: number, image = "web:1", ports: readonly PortSpec[] = 
     namespace: "shop",
     name: "web",
     replicas,
-    template: {
-      image,
-      env: {},
-      resources: { cpuMillis: 0, memoryBytes: 0 },
-      ports,
-      restart: "always",
-      stopTimeoutMs: 10_000,
-    },
+    template: singleContainer({ image, ports }),
   };
 }
 
@@ -55,7 +49,7 @@ class Bench {
         epoch: 1,
         founder: "a",
         spec,
-        templateHash: spec.template.image,
+        templateHash: mainContainer(spec.template).image,
         voters,
         requestId: "founding",
         atMs: 0,
@@ -148,7 +142,7 @@ class Bench {
         promises: 0,
         free,
         capacity: free,
-        hasImage: true,
+        hasImages: true,
       };
       const refusal: Refusal = { node: to, reason: "port-taken", detail: "port 80/tcp is taken by nginx" };
       const answer: CallAnswer = count > 0 ? { kind: "offer", offer } : { kind: "refusal", refusal };
@@ -267,7 +261,14 @@ describe("calling and awarding", () => {
     expect(award).toMatchObject({
       to: "b",
       promises: [
-        { id: "g/1", group: "g", epoch: 1, replica: 0, templateHash: "web:1", template: { image: "web:1" } },
+        {
+          id: "g/1",
+          group: "g",
+          epoch: 1,
+          replica: 0,
+          templateHash: "web:1",
+          template: { containers: [{ image: "web:1" }] },
+        },
       ],
       cohort: { group: "g", voters: ["a"] },
     });

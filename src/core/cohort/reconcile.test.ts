@@ -3,6 +3,7 @@ import type { InstancePhase } from "../../model/promise.ts";
 import { foundingState } from "./founding.ts";
 import { reconcile } from "./reconcile.ts";
 import type { CohortState, PromiseRecord, PromiseStage } from "./state.ts";
+import { singleContainer } from "../../model/template.ts";
 
 type Shape = [replica: number, version: "old" | "new", how: InstancePhase | PromiseStage, node?: string];
 
@@ -21,14 +22,7 @@ function stateOf(
       namespace: "shop",
       name: "web",
       replicas,
-      template: {
-        image: "web",
-        env: {},
-        resources: { cpuMillis: 0, memoryBytes: 0 },
-        ports: [],
-        restart: "always",
-        stopTimeoutMs: 0,
-      },
+      template: singleContainer({ image: "web" }, { stopTimeoutMs: 0 }),
     },
     templateHash: "new",
     voters: ["a"],

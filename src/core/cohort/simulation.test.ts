@@ -19,6 +19,13 @@ import type { CohortEffect, CohortInput, VoterChange } from "./messages.ts";
 import { defaultCohortOptions } from "./options.ts";
 import { decodeState, encodeState } from "./state-codec.ts";
 import { isOccupying } from "./state.ts";
+import {
+  containerResourcesDefault,
+  mainContainer,
+  portsOf,
+  requestOf,
+  singleContainer,
+} from "../../model/template.ts";
 
 const deployment = "d".repeat(32);
 const mebibyte = 1024 * 1024;
@@ -28,14 +35,14 @@ function specOf(replicas: number, version: number, hasPort = false): DeploymentS
     namespace: "shop",
     name: "web",
     replicas,
-    template: {
-      image: `web:${version}`,
-      env: {},
-      resources: { cpuMillis: 100, memoryBytes: 64 * mebibyte },
-      ports: hasPort ? [{ container: 80, published: 8080, protocol: "tcp" }] : [],
-      restart: "always",
-      stopTimeoutMs: 100,
-    },
+    template: singleContainer(
+      {
+        image: `web:${version}`,
+        ports: hasPort ? [{ container: 80, published: 8080, protocol: "tcp" }] : [],
+        resources: { ...containerResourcesDefault, cpuMillis: 100, memoryBytes: 64 * mebibyte },
+      },
+      { stopTimeoutMs: 100 },
+    ),
   };
 }
 
@@ -107,7 +114,7 @@ class World {
       epoch: 1,
       founder,
       spec,
-      templateHash: spec.template.image,
+      templateHash: mainContainer(spec.template).image,
       voters: this.voters,
       requestId: "founding",
       atMs: 0,
@@ -303,8 +310,8 @@ class World {
         deployment,
         holder: "shop/web",
         epoch: 1,
-        resources: terms.template.resources,
-        ports: terms.template.ports,
+        resources: requestOf(terms.template),
+        ports: portsOf(terms.template),
       }));
     const capacity = { cpuMillis: 2000, memoryBytes: 1024 * mebibyte };
     return { node: node.id, capacity, lines, takenPorts: [], isStopping: false, released: node.tombstones };
@@ -519,7 +526,7 @@ function expectWhole(world: World, replicas: number, image: string, seed: number
     .sort(([a], [b]) => a - b)
     .map(([slot, kept]) => ({
       slot,
-      kept: kept.map(({ phase, terms }) => `${phase} ${terms.template.image}`),
+      kept: kept.map(({ phase, terms }) => `${phase} ${mainContainer(terms.template).image}`),
     }));
   const wanted = Array.from({ length: replicas }, (_, slot) => ({ slot, kept: [`running ${image}`] }));
   expect({ seed, slots }).toEqual({ seed, slots: wanted });
@@ -560,7 +567,7 @@ function troubled(seed: number, hasPort = false): Story {
       world.request(`r${round}`, {
         kind: "declare",
         spec,
-        templateHash: spec.template.image,
+        templateHash: mainContainer(spec.template).image,
         createOnly: false,
       });
       // The next change of mind waits for this answer, so that "the newest" has a meaning.
@@ -608,7 +615,7 @@ describe("a cohort under faults", () => {
       const running = [...world.running().values()];
       const wanted = `running ${image}`;
       const found = running.map((kept) =>
-        kept.map(({ phase, terms }) => `${phase} ${terms.template.image}`).join(),
+        kept.map(({ phase, terms }) => `${phase} ${mainContainer(terms.template).image}`).join(),
       );
       expect({ seed, found }).toEqual({
         seed,

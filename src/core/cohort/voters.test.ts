@@ -4,6 +4,7 @@ import { fleetOf } from "./fleet.ts";
 import { foundingState } from "./founding.ts";
 import type { CohortState } from "./state.ts";
 import { planVoters, toleranceNotes, votersTarget } from "./voters.ts";
+import { singleContainer } from "../../model/template.ts";
 
 interface Situation {
   readonly alive: string;
@@ -38,14 +39,7 @@ function stateIn({ voters, replicas, holders }: Situation): CohortState {
       namespace: "shop",
       name: "web",
       replicas: replicas ?? 1,
-      template: {
-        image: "web",
-        env: {},
-        resources: { cpuMillis: 0, memoryBytes: 0 },
-        ports: [],
-        restart: "always",
-        stopTimeoutMs: 0,
-      },
+      template: singleContainer({ image: "web" }, { stopTimeoutMs: 0 }),
     },
     templateHash: "t",
     voters: letters(voters),

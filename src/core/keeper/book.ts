@@ -15,6 +15,7 @@ import {
 import type { KeeperOptions } from "./options.ts";
 import { resend, stoppedReport } from "./report.ts";
 import { Tombstones } from "./tombstones.ts";
+import { portsOf, requestOf } from "../../model/template.ts";
 
 export class Book {
   readonly #options: KeeperOptions;
@@ -214,7 +215,7 @@ function heldPromise({ terms, cohort }: BookEntry): HeldPromise {
     epoch: Math.max(terms.epoch, cohort.epoch),
     replica: terms.replica,
     holder: `${terms.namespace}/${terms.name}`,
-    resources: terms.template.resources,
-    ports: terms.template.ports,
+    resources: requestOf(terms.template),
+    ports: portsOf(terms.template),
   };
 }

@@ -40,7 +40,7 @@ export interface Instance {
   readonly slot: string;
   /** It ended, and its restart policy says that is all. */
   isCompleted: boolean;
-  hasImage: boolean;
+  hasImages: boolean;
   endpoint: "none" | "unsure" | "ready";
   networkNamespace: string | undefined;
   container: ContainerState;
@@ -78,7 +78,7 @@ export function createInstance(entry: BookEntry): Instance {
     isDirty: false,
     slot: `${entry.terms.deployment}/${entry.terms.replica}`,
     isCompleted: entry.phase === "completed",
-    hasImage: false,
+    hasImages: false,
     endpoint: "none",
     networkNamespace: undefined,
     container: { kind: "none" },
@@ -178,7 +178,7 @@ function startMove(instance: Instance, isBlocked: boolean): Move {
   if (instance.isCompleted || container.kind === "running") return rest;
   if (container.kind === "ended" || container.kind === "unsure") return step("remove");
   if (isBlocked) return { kind: "blocked" };
-  if (!instance.hasImage) return step("ensure-image");
+  if (!instance.hasImages) return step("ensure-image");
   if (endpoint !== "ready") return step("attach");
   return step(container.kind === "created" ? "start" : "create");
 }

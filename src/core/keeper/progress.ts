@@ -30,7 +30,7 @@ export function stepDone(instance: Instance, done: StepDone, now: Instant, optio
   const { container, entry } = instance;
   switch (done.step) {
     case "ensure-image":
-      instance.hasImage = true;
+      instance.hasImages = true;
       if (done.imageDigest !== undefined) amend(instance, { imageDigest: done.imageDigest });
       return;
     case "attach":

@@ -11,6 +11,7 @@ import { KeeperMachine } from "./machine.ts";
 import type { BookRecord, KeeperEffect, KeeperInput, StepEffect } from "./messages.ts";
 import { keeperDefaults } from "./options.ts";
 import { noFaults, SimulatedMachine } from "./simulated-machine.ts";
+import { singleContainer } from "../../model/template.ts";
 
 const options = { ...keeperDefaults, stepsMax: 3, observeIntervalMs: 5_000, tombstonesMax: 64 };
 
@@ -389,14 +390,7 @@ export function simulatedTerms(ordinal: number, replica: number, restart: Restar
     epoch: 1,
     replica,
     templateHash: "t",
-    template: {
-      image: "web:1",
-      env: {},
-      resources: { cpuMillis: 0, memoryBytes: 0 },
-      ports: [],
-      restart,
-      stopTimeoutMs: 1_000,
-    },
+    template: singleContainer({ image: "web:1" }, { restart, stopTimeoutMs: 1_000 }),
   };
 }
 

@@ -74,7 +74,7 @@ function compareTakers(a: Taker, b: Taker, request: PlacementRequest): number {
   if (byPromises !== 0) return byPromises;
   const byShare = freeShare(b, request) - freeShare(a, request);
   if (byShare !== 0) return byShare;
-  if (a.offer.hasImage !== b.offer.hasImage) return a.offer.hasImage ? -1 : 1;
+  if (a.offer.hasImages !== b.offer.hasImages) return a.offer.hasImages ? -1 : 1;
   return a.offer.node < b.offer.node ? -1 : 1;
 }
 

@@ -9,6 +9,7 @@ import { assign, sample } from "./choose.ts";
 import { exhaustion, explain } from "./explain.ts";
 import { createSpreadPolicy } from "./policy.ts";
 import { admit, quote } from "./quote.ts";
+import { containerResourcesDefault, singleContainer } from "../../model/template.ts";
 
 const mebibyte = 1024 * 1024;
 const none: Resources = { cpuMillis: 0, memoryBytes: 0 };
@@ -39,7 +40,7 @@ function lineOf(changes: Partial<BookLine>): BookLine {
 }
 
 function requestOf(changes: Partial<PlacementRequest>): PlacementRequest {
-  return { group: "g", deployment: "d", count: 1, resources: none, ports: [], image: "i", ...changes };
+  return { group: "g", deployment: "d", count: 1, resources: none, ports: [], images: ["i"], ...changes };
 }
 
 function termsOf(
@@ -55,14 +56,11 @@ function termsOf(
     epoch: 1,
     replica: 0,
     templateHash: "t",
-    template: {
+    template: singleContainer({
       image: "i",
-      env: {},
-      resources: need.resources ?? none,
       ports: need.ports ?? [],
-      restart: "always",
-      stopTimeoutMs: 10_000,
-    },
+      resources: { ...containerResourcesDefault, ...(need.resources ?? none) },
+    }),
     ...changes,
   };
 }
@@ -80,7 +78,7 @@ function offerOf(changes: Partial<Offer>): Offer {
     promises: 0,
     free: { cpuMillis: 1000, memoryBytes: 1000 },
     capacity: { cpuMillis: 1000, memoryBytes: 1000 },
-    hasImage: false,
+    hasImages: false,
     ...changes,
   };
 }
@@ -104,7 +102,12 @@ describe("quote", () => {
     const answer = quote(bookOf({ lines }), requestOf({}), true);
     expect(answer).toMatchObject({
       kind: "offer",
-      offer: { held: 1, promises: 2, hasImage: true, free: { cpuMillis: 1500, memoryBytes: 100 * mebibyte } },
+      offer: {
+        held: 1,
+        promises: 2,
+        hasImages: true,
+        free: { cpuMillis: 1500, memoryBytes: 100 * mebibyte },
+      },
     });
     const refusal = refusalIn(
       bookOf({ lines }),
@@ -239,7 +242,7 @@ describe("assign", () => {
     expect(
       best([offerOf({ node: "a", free: { cpuMillis: 1, memoryBytes: 1 } }), offerOf({ node: "b" })]),
     ).toBe("b");
-    expect(best([offerOf({ node: "a" }), offerOf({ node: "b", hasImage: true })])).toBe("b");
+    expect(best([offerOf({ node: "a" }), offerOf({ node: "b", hasImages: true })])).toBe("b");
     expect(best([offerOf({ node: "b" }), offerOf({ node: "a" })])).toBe("a");
   });
 

@@ -8,14 +8,15 @@ import type { PromiseTerms } from "../../model/promise.ts";
 import type { PortSpec, Resources } from "../../model/spec.ts";
 import { formatCpu, formatMemory } from "./amounts.ts";
 import { freeOf, portsInUse, promisesMax, type BookSummary } from "./book.ts";
+import { needsOf } from "../../model/template.ts";
 
 interface Need {
   readonly resources: Resources;
   readonly ports: readonly PortSpec[];
 }
 
-/** The answer to a call. `hasImage` is the node's knowledge, not the book's. */
-export function quote(book: BookSummary, request: PlacementRequest, hasImage: boolean): CallAnswer {
+/** The answer to a call. `hasImages` is the node's knowledge, not the book's. */
+export function quote(book: BookSummary, request: PlacementRequest, hasImages: boolean): CallAnswer {
   const free = freeOf(book);
   const refusal = refusalOf(book, free, request);
   if (refusal !== undefined) return { kind: "refusal", refusal };
@@ -29,7 +30,7 @@ export function quote(book: BookSummary, request: PlacementRequest, hasImage: bo
       promises: book.lines.length,
       free,
       capacity: book.capacity,
-      hasImage,
+      hasImages,
     },
   };
 }
@@ -50,7 +51,7 @@ export function admit(book: BookSummary, terms: PromiseTerms): Refusal | undefin
         "stale-epoch",
         `the cohort of ${line.holder} is at epoch ${line.epoch}, not ${terms.epoch}`,
       );
-  return refusalOf(book, freeOf(book), terms.template);
+  return refusalOf(book, freeOf(book), needsOf(terms.template));
 }
 
 function slotsFor(book: BookSummary, free: Resources, need: Need): number {

@@ -8,6 +8,7 @@ import { AgentUnreachable } from "../client/failures.ts";
 import { MusterClient } from "../client/muster-client.ts";
 import { FakeNodeApi } from "./fake-node-api.ts";
 import { createApi, type Api } from "./server.ts";
+import { containerResourcesDefault, singleContainer } from "../../model/template.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "muster-api-"));
 const socketPath = join(directory, "api.sock");
@@ -19,15 +20,13 @@ const spec: DeploymentSpec = {
   namespace: "default",
   name: "web",
   replicas: 2,
-  template: {
+  template: singleContainer({
     image: "busybox:1",
     command: ["sleep", "60"],
     env: { A: "1" },
-    resources: { cpuMillis: 100, memoryBytes: 64 * 2 ** 20 },
     ports: [{ container: 80, published: 8080, protocol: "tcp" }],
-    restart: "always",
-    stopTimeoutMs: 10_000,
-  },
+    resources: { ...containerResourcesDefault, cpuMillis: 100, memoryBytes: 64 * 2 ** 20 },
+  }),
 };
 const key = { namespace: "default", name: "web" };
 

@@ -1,97 +1,20 @@
 /** What requests carry, checked before anything acts on it. */
 import * as v from "valibot";
 import { ProblemError } from "../../model/problem.ts";
-import { replicasMax, type DeploymentSpec, type PortSpec } from "../../model/spec.ts";
-import { checkDocument, closedObject, describe } from "../manifest/check.ts";
-import {
-  envNamePattern,
-  imageLengthMax,
-  imagePattern,
-  listLengthMax,
-  namePattern,
-  publishedTwice,
-  sortedEnv,
-  specBytesMax,
-  stopTimeoutMsMax,
-  textLengthMax,
-} from "../manifest/fields.ts";
-import { memoryBytesMin } from "../manifest/quantity.ts";
+import { replicasMax, type DeploymentSpec } from "../../model/spec.ts";
+import { checkDocument, closedObject } from "../manifest/check.ts";
+import { namePattern, specBytesMax } from "../manifest/fields.ts";
 import { formatPath, reservedKeys, type PathKey } from "../manifest/source.ts";
+import { flag, found, text, texts, whole } from "./body-values.ts";
+import { templateSchema } from "./template-body.ts";
 
 /** Longest body, in bytes. */
 export const bodyBytesMax = 2 * specBytesMax;
 const inviteTtlMsMax = 30 * 86_400_000;
 
-const found = (what: string) => (issue: v.BaseIssue<unknown>) =>
-  `expected ${what}, found ${describe(issue.input)}`;
-
-function whole(min: number, max: number) {
-  const message = found(`a whole number from ${min} to ${max}`);
-  return v.pipe(
-    v.number(message),
-    v.safeInteger(message),
-    v.minValue(min, message),
-    v.maxValue(max, message),
-  );
-}
-
-const text = v.pipe(
-  v.string(found("text")),
-  v.maxLength(textLengthMax, `longer than ${textLengthMax} characters`),
-  v.check((value) => !value.includes("\0"), "holds a NUL character"),
-);
-const texts = v.pipe(
-  v.array(text, found("a list of texts")),
-  v.maxLength(listLengthMax, `more than ${listLengthMax} items`),
-);
 export const nameSchema = v.pipe(v.string(found("a name")), v.regex(namePattern, found("a DNS label")));
-const flag = v.boolean(found("true or false"));
 
-const portSchema = v.pipe(
-  closedObject({
-    container: whole(1, 65_535),
-    published: v.exactOptional(whole(1, 65_535)),
-    protocol: v.picklist(["tcp", "udp"], found("tcp or udp")),
-  }),
-  // Without the index signature that a closed object's type carries.
-  v.transform(({ container, published, protocol }): PortSpec =>
-    published === undefined ? { container, protocol } : { container, published, protocol },
-  ),
-);
-
-const templateSchema = closedObject({
-  image: v.pipe(
-    v.string(found("an image reference")),
-    v.maxLength(imageLengthMax, `longer than ${imageLengthMax} characters`),
-    v.regex(imagePattern, found("an image reference")),
-  ),
-  entrypoint: v.exactOptional(texts),
-  command: v.exactOptional(texts),
-  env: v.pipe(
-    v.record(
-      v.pipe(v.string(), v.regex(envNamePattern, found("the name of a variable"))),
-      text,
-      found("a map of texts"),
-    ),
-    v.transform((env) => sortedEnv(new Map(Object.entries(env)))),
-  ),
-  resources: closedObject({
-    cpuMillis: whole(0, Number.MAX_SAFE_INTEGER),
-    memoryBytes: v.pipe(
-      whole(0, Number.MAX_SAFE_INTEGER),
-      v.check((bytes) => bytes === 0 || bytes >= memoryBytesMin, `expected 0 or at least ${memoryBytesMin}`),
-    ),
-  }),
-  ports: v.pipe(
-    v.array(portSchema, found("a list of ports")),
-    v.maxLength(listLengthMax, `more than ${listLengthMax} items`),
-    v.check((ports) => publishedTwice(ports).length === 0, "two of them publish the same port"),
-  ),
-  restart: v.picklist(["always", "on-failure", "never"], found("always, on-failure or never")),
-  stopTimeoutMs: whole(0, stopTimeoutMsMax),
-});
-
-/** A resolved spec, as `inspect` shows it: every field present but entrypoint and command. */
+/** A resolved spec, as `inspect` shows it. */
 export const specSchema = v.pipe(
   closedObject({
     namespace: nameSchema,
@@ -99,25 +22,12 @@ export const specSchema = v.pipe(
     replicas: whole(0, replicasMax),
     template: templateSchema,
   }),
-  v.transform(({ namespace, name, replicas, template }): DeploymentSpec => {
-    const { image, entrypoint, command, env, ports, restart, stopTimeoutMs } = template;
-    const { cpuMillis, memoryBytes } = template.resources;
-    return {
-      namespace,
-      name,
-      replicas,
-      template: {
-        image,
-        ...(entrypoint === undefined ? {} : { entrypoint }),
-        ...(command === undefined ? {} : { command }),
-        env,
-        resources: { cpuMillis, memoryBytes },
-        ports,
-        restart,
-        stopTimeoutMs,
-      },
-    };
-  }),
+  v.transform(({ namespace, name, replicas, template }): DeploymentSpec => ({
+    namespace,
+    name,
+    replicas,
+    template,
+  })),
 );
 
 export const scaleSchema = closedObject({ replicas: whole(0, replicasMax) });

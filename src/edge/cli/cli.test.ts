@@ -6,6 +6,7 @@ import { FakeNodeApi } from "../api/fake-node-api.ts";
 import { createApi, type Api } from "../api/server.ts";
 import type { CliContext } from "./console.ts";
 import { runCli } from "./run-cli.ts";
+import { containerResourcesDefault, singleContainer } from "../../model/template.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "muster-cli-"));
 const socketPath = join(directory, "muster.sock");
@@ -157,15 +158,15 @@ describe("deployments", () => {
     ]);
     expect(first).toEqual({ code: 0, out: "default/my-app: accepted, 1 replica\n", errors: "" });
     const view = JSON.parse((await muster(["inspect", "my-app", "--json"])).out);
-    expect(view.spec.template).toEqual({
-      image: "registry.example.com:5000/team/my_app:1.2",
-      command: ["serve", "-v"],
-      env: { A: "x=y", B: "2" },
-      resources: { cpuMillis: 0, memoryBytes: 64 * 2 ** 20 },
-      ports: [{ container: 80, published: 8080, protocol: "tcp" }],
-      restart: "always",
-      stopTimeoutMs: 10_000,
-    });
+    expect(view.spec.template).toEqual(
+      singleContainer({
+        image: "registry.example.com:5000/team/my_app:1.2",
+        command: ["serve", "-v"],
+        env: { A: "x=y", B: "2" },
+        resources: { ...containerResourcesDefault, memoryBytes: 64 * 2 ** 20 },
+        ports: [{ container: 80, published: 8080, protocol: "tcp" }],
+      }),
+    );
     expect((await muster(["run", "my_app"])).code).toBe(1);
     expect((await muster(["run", "x", "-p", "80:1", "-p", "80:2"])).code).toBe(2);
   });

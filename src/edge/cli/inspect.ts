@@ -5,6 +5,7 @@ import type { CliContext } from "./console.ts";
 import { connect, show, type Program } from "./root.ts";
 import { formatAge, formatFacts, formatTable } from "./table.ts";
 import { deploymentTarget } from "./target.ts";
+import { imageWords, mainContainer, portsOf, requestOf } from "../../model/template.ts";
 
 export function registerInspect(program: Program, context: CliContext): void {
   program
@@ -23,11 +24,11 @@ function formatDeployment(view: DeploymentView): string {
     ["name", `${view.namespace}/${view.name}`],
     ["id", view.id],
     ["status", `${view.status}, ${view.running} of ${view.desired} running`],
-    ["image", template.image],
+    ["image", imageWords(template)],
     ["template", view.templateHash],
     [
       "resources",
-      `cpu ${formatCpu(template.resources.cpuMillis)}, memory ${formatBytes(template.resources.memoryBytes)}`,
+      `cpu ${formatCpu(requestOf(template).cpuMillis)}, memory ${formatBytes(requestOf(template).memoryBytes)}`,
     ],
     ["restart", template.restart],
     ["steward", view.steward === undefined ? "none" : shortId(view.steward)],
@@ -37,10 +38,10 @@ function formatDeployment(view: DeploymentView): string {
       `${view.freshness.source} ${shortId(view.freshness.node)} at index ${view.freshness.index}`,
     ],
   ];
-  if (template.entrypoint !== undefined)
-    facts.splice(4, 0, ["entrypoint", JSON.stringify(template.entrypoint)]);
-  if (template.command !== undefined) facts.splice(4, 0, ["command", JSON.stringify(template.command)]);
-  for (const port of template.ports)
+  const { entrypoint, command } = mainContainer(template);
+  if (entrypoint !== undefined) facts.splice(4, 0, ["entrypoint", JSON.stringify(entrypoint)]);
+  if (command !== undefined) facts.splice(4, 0, ["command", JSON.stringify(command)]);
+  for (const port of portsOf(template))
     facts.push([
       "port",
       `${port.published === undefined ? "" : `${port.published}:`}${port.container}/${port.protocol}`,

@@ -2,6 +2,7 @@ import type { DeploymentView } from "../../model/views.ts";
 import type { CliContext } from "./console.ts";
 import { connect, show, type Program } from "./root.ts";
 import { formatTable } from "./table.ts";
+import { imageWords } from "../../model/template.ts";
 
 export function registerPs(program: Program, context: CliContext): void {
   program
@@ -23,7 +24,7 @@ function formatDeployments(views: readonly DeploymentView[]): string {
       view.name,
       `${view.running}/${view.desired}`,
       statusOf(view),
-      view.spec.template.image,
+      imageWords(view.spec.template),
       [...new Set(view.replicas.map((replica) => replica.nodeName))].toSorted().join(","),
     ]),
   );

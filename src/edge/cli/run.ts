@@ -1,4 +1,4 @@
-import type { DeploymentSpec, ReplicaTemplate } from "../../model/spec.ts";
+import type { DeploymentSpec } from "../../model/spec.ts";
 import {
   namePattern,
   parseEnvLine,
@@ -8,7 +8,6 @@ import {
   parseReplicas,
   publishedTwice,
   sortedEnv,
-  stopTimeoutMsDefault,
 } from "../manifest/fields.ts";
 import { parseCpu, parseMemory, parseSpan } from "../manifest/quantity.ts";
 import { Option } from "@commander-js/extra-typings";
@@ -17,6 +16,7 @@ import { usageFailure } from "./failure.ts";
 import { flag, flags } from "./flags.ts";
 import { connect, type Program } from "./root.ts";
 import { showWrites, waitTimeoutMsDefault } from "./writes.ts";
+import { containerResourcesDefault, singleContainer } from "../../model/template.ts";
 
 export function registerRun(program: Program, context: CliContext): void {
   program
@@ -41,15 +41,16 @@ export function registerRun(program: Program, context: CliContext): void {
       const twice = publishedTwice(options.publish)[0];
       if (twice !== undefined)
         throw usageFailure(`--publish: port ${options.publish[twice.index]?.published} is published twice`);
-      const template: ReplicaTemplate = {
-        image,
-        ...(args.length === 0 ? {} : { command: args }),
-        env: sortedEnv(new Map(options.env)),
-        resources: { cpuMillis: options.cpu, memoryBytes: options.memory },
-        ports: options.publish,
-        restart: options.restart,
-        stopTimeoutMs: stopTimeoutMsDefault,
-      };
+      const template = singleContainer(
+        {
+          image,
+          ...(args.length === 0 ? {} : { command: args }),
+          env: sortedEnv(new Map(options.env)),
+          resources: { ...containerResourcesDefault, cpuMillis: options.cpu, memoryBytes: options.memory },
+          ports: options.publish,
+        },
+        { restart: options.restart },
+      );
       const spec: DeploymentSpec = {
         namespace: given.namespace,
         name: options.name ?? nameOfImage(image),

@@ -4,7 +4,7 @@
  */
 import * as v from "valibot";
 import type { Outcome } from "../../model/outcome.ts";
-import type { DeploymentSpec, PortSpec, ReplicaTemplate } from "../../model/spec.ts";
+import type { DeploymentSpec, PortSpec } from "../../model/spec.ts";
 import { closedObject, describe } from "./check.ts";
 import {
   envNamePattern,
@@ -17,11 +17,11 @@ import {
   parseReplicas,
   publishedTwice,
   sortedEnv,
-  stopTimeoutMsDefault,
   stopTimeoutMsMax,
   textLengthMax,
 } from "./fields.ts";
 import { parseCpu, parseMemory, parseSpan } from "./quantity.ts";
+import { containerResourcesDefault, singleContainer, stopTimeoutMsDefault } from "../../model/template.ts";
 
 function expected(what: string) {
   return (issue: v.BaseIssue<unknown>): string => `expected ${what}, found ${describe(issue.input)}`;
@@ -170,16 +170,17 @@ export const deploymentSchema = (namespace: string) =>
       stopTimeout: v.optional(stopTimeoutSchema, `${stopTimeoutMsDefault}ms`),
     }),
     v.transform((fields): DeploymentSpec => {
-      const template: ReplicaTemplate = {
-        image: fields.image,
-        ...(fields.entrypoint === undefined ? {} : { entrypoint: fields.entrypoint }),
-        ...(fields.command === undefined ? {} : { command: fields.command }),
-        env: fields.env,
-        resources: fields.resources,
-        ports: fields.ports,
-        restart: fields.restart,
-        stopTimeoutMs: fields.stopTimeout,
-      };
+      const template = singleContainer(
+        {
+          image: fields.image,
+          ...(fields.entrypoint === undefined ? {} : { entrypoint: fields.entrypoint }),
+          ...(fields.command === undefined ? {} : { command: fields.command }),
+          env: fields.env,
+          resources: { ...containerResourcesDefault, ...fields.resources },
+          ports: fields.ports,
+        },
+        { restart: fields.restart, stopTimeoutMs: fields.stopTimeout },
+      );
       return { namespace: fields.namespace, name: fields.name, replicas: fields.replicas, template };
     }),
   );

@@ -12,7 +12,6 @@ export const imagePattern =
 
 export const imageLengthMax = 512;
 export const stopTimeoutMsMax = 3_600_000;
-export const stopTimeoutMsDefault = 10_000;
 /** Bounds of lists and of single texts in them: what fits into one log entry with room to spare. */
 export const listLengthMax = 256;
 export const textLengthMax = 32_768;
