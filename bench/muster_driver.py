@@ -205,8 +205,12 @@ def key(name):
 def spec_of(name, image, replicas, cmd=None, port=None, drain=0):
     command = cmd.split() if cmd else ['/bin/swbload', name] + (['-p', str(port)] if port else []) + (['-d', str(drain)] if drain else [])
     return dict(namespace='default', name=name, replicas=replicas,
-                template=dict(image=f'{REGISTRY}/{image}', command=command, env={}, resources=dict(cpuMillis=0, memoryBytes=0),
-                              ports=[dict(container=port, protocol='tcp')] if port else [], restart='always', stopTimeoutMs=10_000))
+                template=dict(labels={}, initContainers=[], restart='always', stopTimeoutMs=10_000, containers=[dict(
+                    name='main', image=f'{REGISTRY}/{image}', pull='missing', command=command, env={},
+                    resources=dict(cpuMillis=0, memoryBytes=0, pids=4096, ephemeralBytes=0),
+                    ports=[dict(container=port, protocol='tcp')] if port else [], probes={}, capabilities=dict(add=[], drop=[]),
+                    readOnlyRoot=False, allowNewPrivileges=False, userNamespace=False, mounts=[], files=[],
+                    logs=dict(fileBytes=10 << 20, files=3))]))
 
 
 def deploy(a):
@@ -234,7 +238,7 @@ def scale(a):
 def update(a):
     v = via(a)
     s = api(v, 'GET', key(a.name))['spec']
-    s['template']['image'] = f'{REGISTRY}/{a.image}'
+    s['template']['containers'][0]['image'] = f'{REGISTRY}/{a.image}'
     t = L.now()
     api(v, 'PUT', key(a.name), s)
     return dict(t0=t, t1=L.now())
