@@ -12,6 +12,10 @@ async function main(): Promise<number> {
     const { unpackMain } = await import("./adapters/images/oci/unpack.ts");
     return unpackMain(argv.slice(1));
   }
+  if (first === "internal-launch") {
+    const { launchMain } = await import("./adapters/runtimes/process/launch.ts");
+    return launchMain(argv.slice(1));
+  }
   if (first === "internal-certify") {
     const { certifyMain } = await import("./node/identity/certify.ts");
     return certifyMain();

@@ -74,8 +74,20 @@ export function portsOf({ containers }: ReplicaTemplate): readonly PortSpec[] {
   return containers.flatMap(({ ports }) => ports);
 }
 
+/** Runs programs of the machine itself; every other runtime runs images. */
+const processRuntime = "process";
+
+/** What stands in the place of an image where a runtime takes none. */
+export const noImageName = "none";
+
+export function needsImages({ runtime }: ReplicaTemplate): boolean {
+  return runtime !== processRuntime;
+}
+
 /** Each image once, in the order in which they are needed. */
-export function imagesOf({ initContainers, containers }: ReplicaTemplate): readonly string[] {
+export function imagesOf(template: ReplicaTemplate): readonly string[] {
+  if (!needsImages(template)) return [];
+  const { initContainers, containers } = template;
   return [...new Set([...initContainers, ...containers].map(({ image }) => image))];
 }
 

@@ -4,6 +4,8 @@ import { join } from "node:path";
 import { HostFabric, hostFabricDefaults } from "../adapters/fabrics/host/host-fabric.ts";
 import { OciImageStore, ociImageStoreDefaults } from "../adapters/images/oci/oci-image-store.ts";
 import { OciRuntime, ociRuntimeDefaults } from "../adapters/runtimes/oci/oci-runtime.ts";
+import { ProcessRuntime, processRuntimeDefaults } from "../adapters/runtimes/process/process-runtime.ts";
+import { RuntimeRouter } from "../adapters/runtimes/runtime-router.ts";
 import { SqliteStore } from "../adapters/stores/sqlite-store.ts";
 import { JsonLinesLogger } from "../adapters/system/json-lines-logger.ts";
 import { ProgramMemory } from "../adapters/system/program-memory.ts";
@@ -78,6 +80,7 @@ interface Parts {
 function compose(options: NodeOptions, { clock, logger, store, identity, seeds }: Parts): Agent {
   const { dataDirectory } = options;
   const entropy = new SystemEntropy();
+  const cgroupParent = options.cgroupParent ?? `/muster/${shortId(identity.id)}`;
   // The transport answers joins before there is an agent to list members.
   const made: { agent?: Agent } = {};
   const joins = new JoinService(
@@ -106,14 +109,7 @@ function compose(options: NodeOptions, { clock, logger, store, identity, seeds }
       clock,
       entropy,
       logger,
-      runtime: new OciRuntime(
-        { clock, log: logger },
-        {
-          ...ociRuntimeDefaults,
-          root: join(dataDirectory, "containers"),
-          cgroupParent: options.cgroupParent ?? `/muster/${shortId(identity.id)}`,
-        },
-      ),
+      runtime: runtimesOf(options, { clock, logger, cgroupParent }),
       images: new OciImageStore(
         { clock, entropy, log: logger },
         {
@@ -153,6 +149,27 @@ function compose(options: NodeOptions, { clock, logger, store, identity, seeds }
   );
   made.agent = agent;
   return agent;
+}
+
+function runtimesOf(
+  { dataDirectory, selfCommand }: NodeOptions,
+  { clock, logger, cgroupParent }: Pick<Parts, "clock" | "logger"> & { readonly cgroupParent: string },
+): RuntimeRouter {
+  return new RuntimeRouter({
+    oci: new OciRuntime(
+      { clock, log: logger },
+      { ...ociRuntimeDefaults, root: join(dataDirectory, "containers"), cgroupParent },
+    ),
+    process: new ProcessRuntime(
+      { clock },
+      {
+        ...processRuntimeDefaults,
+        root: join(dataDirectory, "processes"),
+        launchCommand: [...selfCommand, "internal-launch"],
+        cgroupParent,
+      },
+    ),
+  });
 }
 
 /** The node's own, or a fresh one: by joining when it is invited, by founding a fleet when it is not. */

@@ -30,6 +30,7 @@ export function containerSpecOf(terms: PromiseTerms, image: Image, place: Contai
     ...(place.networkNamespace === undefined ? {} : { networkNamespace: place.networkNamespace }),
     cpuMillis: container.resources.cpuMillis,
     memoryBytes: container.resources.memoryBytes,
+    ...(terms.template.runtime === undefined ? {} : { runtime: terms.template.runtime }),
   };
 }
 

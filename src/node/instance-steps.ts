@@ -12,6 +12,7 @@ import { FabricError, type Fabric } from "../ports/fabric.ts";
 import { ImageError, type Image, type ImageStore } from "../ports/image-store.ts";
 import { containerSpecOf } from "./container-spec.ts";
 import { mainContainer, portsOf } from "../model/template.ts";
+import { imageOf } from "./image-of.ts";
 
 export interface InstanceStepsPorts {
   readonly runtime: ContainerRuntime;
@@ -78,7 +79,8 @@ export class InstanceSteps {
   }
 
   async #pull({ promise, terms }: StepEffect): Promise<Image> {
-    const found = await this.#ports.images.find(mainContainer(terms.template).image);
+    const reference = mainContainer(terms.template).image;
+    const found = await imageOf(terms.template, () => this.#ports.images.find(reference));
     if (found !== undefined) return found;
     const abort = new AbortController();
     this.#pulls.set(promise, abort);
@@ -91,7 +93,7 @@ export class InstanceSteps {
 
   async #imageOf(terms: PromiseTerms): Promise<Image> {
     const { image } = mainContainer(terms.template);
-    const found = await this.#ports.images.find(image);
+    const found = await imageOf(terms.template, () => this.#ports.images.find(image));
     if (found === undefined) {
       throw new ImageError(`image ${image} is not on this node any more`, {
         code: "not-found",
@@ -102,7 +104,8 @@ export class InstanceSteps {
   }
 
   async #stopSignal(terms: PromiseTerms): Promise<number> {
-    const image = await this.#ports.images.find(mainContainer(terms.template).image);
+    const reference = mainContainer(terms.template).image;
+    const image = await imageOf(terms.template, () => this.#ports.images.find(reference));
     const name = image?.config.stopSignal ?? "SIGTERM";
     const numbers: Readonly<Record<string, number>> = constants.signals;
     return numbers[name] ?? (Number(name) || signalTerm);

@@ -36,6 +36,8 @@ export type SuiteProgram =
 export interface RuntimeHarness {
   readonly runtime: ContainerRuntime;
   argsOf(program: SuiteProgram): readonly string[];
+  /** Resolves when the program ignores SIGTERM, for a runtime under which a signal could arrive before. */
+  ignoresTerm?(id: string): Promise<void>;
   /** Unpacked layers that hold what `argsOf` names. */
   readonly layers: readonly string[];
   /** What an agent that starts after a crash opens: another runtime over the same containers. The old one is not used again. */
@@ -173,6 +175,7 @@ export function runContainerRuntimeSuite(name: string, setup: () => Promise<Runt
 
     test("a program may ignore SIGTERM, none ignores SIGKILL", async () => {
       await run("d-0", { kind: "ignore-term" });
+      await harness.ignoresTerm?.("d-0");
       await runtime.signal("d-0", terminateSignal);
       expect((await statusOf("d-0"))?.phase).toBe("running");
       await runtime.signal("d-0", killSignal);

@@ -7,6 +7,8 @@ export interface ConmonOptions {
   readonly conmonPath: string;
   readonly runtimePath: string;
   readonly logBytesMax: number;
+  /** Come before the runtime's command; undefined: where it keeps its state. */
+  readonly runtimeArgs?: readonly string[];
 }
 
 /** The first process of the container, or the runtime's words on why there is none. */
@@ -28,7 +30,7 @@ export async function runConmon(
       options.conmonPath,
       ...["--api-version", "1", "--cid", id, "--cuuid", id, "--name", id],
       ...["--runtime", options.runtimePath],
-      ...["--runtime-arg", `--root=${directories.runtime}`],
+      ...(options.runtimeArgs ?? [`--root=${directories.runtime}`]).map((one) => `--runtime-arg=${one}`),
       ...["--bundle", paths.directory, "--container-pidfile", paths.pid],
       ...["--conmon-pidfile", paths.conmonPid],
       ...["--log-path", `k8s-file:${paths.log}`],

@@ -38,6 +38,8 @@ export function spawnWithPipes(command: readonly string[]): LocalProcess {
 export function spawnWithTerminal(
   command: readonly string[],
   size: { readonly columns: number; readonly rows: number },
+  /** The OCI runtime gives the process a terminal of its own, and this one only passes on what it says. */
+  isPassedOn = true,
 ): LocalProcess {
   const output = new ChunkQueue();
   const child = Bun.spawn([...command], {
@@ -54,7 +56,7 @@ export function spawnWithTerminal(
   const terminal = child.terminal;
   assert(terminal !== undefined, "a spawn with a terminal has one");
   // The inner terminal already turns newlines into carriage return and newline; twice is once too often.
-  terminal.setRawMode(true);
+  if (isPassedOn) terminal.setRawMode(true);
   return {
     output,
     write: async (data) => {

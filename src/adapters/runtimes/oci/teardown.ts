@@ -20,7 +20,7 @@ const pollMaxMs = 40;
 
 export interface TeardownPorts {
   readonly clock: Clock;
-  readonly overlays: OverlayMounts;
+  readonly overlays: Pick<OverlayMounts, "unmount">;
   readonly tree: CgroupTree;
   /** The OCI runtime's own `delete`. */
   readonly deleteState: () => Promise<void>;
