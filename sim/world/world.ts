@@ -4,7 +4,11 @@
  */
 import { createHash } from "node:crypto";
 import { MemoryFabric, MemoryNetwork as MachineNetwork } from "../../src/adapters/fabrics/memory-fabric.ts";
-import { MemoryImageStore, MemoryRegistry } from "../../src/adapters/images/memory-image-store.ts";
+import {
+  MemoryImageStore,
+  type MemoryImages,
+  MemoryRegistry,
+} from "../../src/adapters/images/memory-image-store.ts";
 import {
   MemoryMachine,
   waitingProgram,
@@ -19,7 +23,6 @@ import { defined } from "../../src/model/assert.ts";
 import type { NodeId, PromiseId } from "../../src/model/ids.ts";
 import type { Entropy } from "../../src/ports/entropy.ts";
 import type { LogFields, Logger } from "../../src/ports/logger.ts";
-import type { Image } from "../../src/ports/image-store.ts";
 import { Agent } from "../../src/node/agent.ts";
 import type { LogOptions } from "../../src/node/group.ts";
 import type { ContainerRuntime } from "../../src/ports/container-runtime.ts";
@@ -60,7 +63,7 @@ export interface SimulatedNode {
   readonly name: string;
   readonly address: string;
   readonly disk: MemoryDisk;
-  readonly images: Map<string, Image>;
+  readonly images: MemoryImages;
   readonly machine: MemoryMachine;
   readonly network: MachineNetwork;
   agent: Agent | undefined;

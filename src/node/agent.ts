@@ -46,6 +46,7 @@ import type {
   WriteAnswer,
 } from "./node-api.ts";
 import type { AgentOptions } from "./options.ts";
+import { NodeImages } from "./node-images.ts";
 import { Peers } from "./peers.ts";
 import { Reporter } from "./reporter.ts";
 import { gatherPromises } from "./promise-gathering.ts";
@@ -80,6 +81,7 @@ const seedsMax = 16;
 const cachedMemberSchema = v.object({ id: v.string(), addresses: v.array(v.string()) });
 
 export class Agent implements NodeApi {
+  readonly images: NodeImages;
   readonly #ports: AgentPorts;
   readonly #options: AgentOptions;
   readonly #startedAt: number;
@@ -141,6 +143,7 @@ export class Agent implements NodeApi {
         keeper: keeperDefaults,
       },
     );
+    this.images = new NodeImages({ ...ports, book: this.#book });
     const charterOf = async (deployment: string): Promise<Charter | undefined> =>
       this.#directory.charterOf(deployment);
     this.#reporter = new Reporter({
@@ -194,8 +197,7 @@ export class Agent implements NodeApi {
     };
     installHandlers(handlers);
     peers.handleRaw(pushPullMethod, async (_from, payload) => this.#fleet.receivePushPull(payload));
-    const inbox = new ConsensusInbox({ ...handlers, now: () => clock.now() });
-    this.#inbox = inbox;
+    const inbox = (this.#inbox = new ConsensusInbox({ ...handlers, now: () => clock.now() }));
     this.#beats = new Beats({
       peers,
       clock,
@@ -208,6 +210,7 @@ export class Agent implements NodeApi {
     this.#fleet.listen((event) => this.#fleetEvent(event));
     await this.#directory.start();
     await this.#book.start();
+    this.images.start();
     await this.#groups.load();
     await this.#ports.transport.start({
       datagram: (from, payload) => this.#fleet.receiveDatagram(from, payload),

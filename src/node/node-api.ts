@@ -10,6 +10,7 @@ import type { Problem } from "../model/problem.ts";
 import type { DeploymentSpec } from "../model/spec.ts";
 import type { CohortView, DeploymentView, NodeView, PromiseView, StatusView } from "../model/views.ts";
 import type { ExecRequest, ExecSession, LogLine } from "../ports/container-runtime.ts";
+import type { ImagesApi } from "./node-images.ts";
 
 /** Which deployment, as users name it. */
 export interface DeploymentKey {
@@ -51,6 +52,8 @@ export interface ReplicaLogLine extends LogLine {
 }
 
 export interface NodeApi {
+  /** Of the node that answers. */
+  readonly images: ImagesApi;
   status(): StatusView;
   nodes(): readonly NodeView[];
   /** A signed, expiring token that lets machines join; `ttlMs` at most 30 days. */

@@ -1,7 +1,12 @@
 /**
  * Images on this node: pulled from registries, verified, unpacked into layers that every runtime can
  * mount. Nothing is visible before its digest is proven, and a crash in mid-pull leaves nothing half visible.
+ *
+ * Life cycle of an image: `ensure` or `load` brings it, its name moves on when the registry gives that name to
+ * another one (the old one stays under its digest until it is pruned), `remove` and `prune` take it away. What
+ * `protect` names is never taken.
  */
+import type { PullPolicy } from "../model/spec.ts";
 
 /** What the image says about how to run it (image-spec config). */
 export interface ImageConfig {
@@ -28,23 +33,81 @@ export interface Image {
   readonly sizeBytes: number;
 }
 
+/** An image as the store keeps it. */
+export interface StoredImage extends Image {
+  /** Wall clock, milliseconds since 1970; 0 when unknown. */
+  readonly pulledAtMs: number;
+  readonly isInUse: boolean;
+  /** Its name is another image's since; only its digest finds it. */
+  readonly isReplaced: boolean;
+}
+
+export interface ImageLayer {
+  /** Digest of the archive as registries hold it. */
+  readonly digest: string;
+  /** Digest of the archive when unpacked. */
+  readonly diffId: string;
+  readonly sizeBytes: number;
+}
+
+/** All that an image says of itself. */
+export interface ImageDetails extends StoredImage {
+  /** Such as `linux/amd64`. */
+  readonly platform: string;
+  /** RFC 3339; undefined when the image does not say. */
+  readonly created?: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Such as `80/tcp`. */
+  readonly exposedPorts: readonly string[];
+  readonly volumes: readonly string[];
+  readonly layerDetails: readonly ImageLayer[];
+}
+
 export interface PullProgress {
   readonly bytes: number;
   readonly bytesTotal: number;
+  readonly layersDone: number;
+  readonly layersTotal: number;
+}
+
+/** Images that must stay: by reference as users write them, or by digest. */
+export interface ImageUse {
+  readonly references: Iterable<string>;
+  readonly digests: Iterable<string>;
+}
+
+export interface PruneReport {
+  /** References of the images that are gone. */
+  readonly images: readonly string[];
+  /** What the file system gained. */
+  readonly bytes: number;
 }
 
 export interface ImageStore {
   /** The image if it is here, without asking anybody. */
   find(reference: string): Promise<Image | undefined>;
-  /** The image, pulled first when it is not here. Two pulls of one reference at a time are one. Rejects with ImageError. */
+  /**
+   * The image, pulled first as `pull` says (default `missing`). With `always` the registry is asked which
+   * digest the reference stands for; when that one is here nothing is pulled. With `never` nobody is asked: `not-here`.
+   * Two pulls of one reference at a time are one. Rejects with ImageError.
+   */
   ensure(
     reference: string,
     options: {
       readonly signal: AbortSignal;
+      readonly pull?: PullPolicy;
       readonly onProgress?: (progress: PullProgress) => void;
     },
   ): Promise<Image>;
-  list(): Promise<readonly Image[]>;
+  list(): Promise<readonly StoredImage[]>;
+  /** Rejects with ImageError `not-here`. */
+  inspect(reference: string): Promise<ImageDetails>;
+  /** Says what must stay; called by the node once, before anything is removed. Without it nothing is in use. */
+  protect(inUse: () => ImageUse): void;
+  /** Takes the name away, and with its last name the image. Rejects with ImageError `not-here` or `in-use`. */
+  remove(reference: string): Promise<PruneReport>;
+  /** Removes what no name leads to; with `all` every image that is not in use. What is being pulled stays. */
+  prune(options: { readonly all: boolean }): Promise<PruneReport>;
 }
 
 export type ImageErrorInfo =
@@ -54,6 +117,9 @@ export type ImageErrorInfo =
       readonly detail: string;
     }
   | { readonly code: "not-found"; readonly reference: string }
+  /** Not on this node, and nobody was to be asked for it. */
+  | { readonly code: "not-here"; readonly reference: string }
+  | { readonly code: "in-use"; readonly reference: string }
   | { readonly code: "unauthorized"; readonly reference: string }
   | {
       readonly code: "registry-unreachable";

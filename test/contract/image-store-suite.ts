@@ -1,7 +1,9 @@
 /** What every image store keeps to. An adapter's test file gives `runImageStoreSuite` a setup and nothing else. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import type { PullPolicy } from "../../src/model/spec.ts";
 import {
   ImageError,
+  type Image,
   type ImageConfig,
   type ImageStore,
   type PullProgress,
@@ -9,7 +11,7 @@ import {
 
 export interface ImageStoreHarness {
   readonly store: ImageStore;
-  /** Puts an image of at least one layer where the store pulls from; the answer is its reference by tag. */
+  /** Puts an image of at least one layer where the store pulls from; the answer is its reference by tag. Again: the tag moves. */
   publish(name: string, config: ImageConfig): Promise<string>;
   /** Well formed, and nothing is there. */
   missingReference(): string;
@@ -46,6 +48,9 @@ export function runImageStoreSuite(name: string, setup: () => Promise<ImageStore
     const ensure = (reference: string, signal: AbortSignal = new AbortController().signal) =>
       store.ensure(reference, { signal });
 
+    const ensureBy = (reference: string, pull: PullPolicy): Promise<Image> =>
+      store.ensure(reference, { signal: new AbortController().signal, pull });
+
     test("nothing is here at first", async () => {
       const reference = await harness.publish("suite/first", config);
       expect(await store.list()).toEqual([]);
@@ -62,7 +67,7 @@ export function runImageStoreSuite(name: string, setup: () => Promise<ImageStore
       expect(image.config).toEqual(config);
       expect(image.sizeBytes).toBeGreaterThan(0);
       expect(await store.find(reference)).toEqual(image);
-      expect(await store.list()).toEqual([image]);
+      expect(await store.list()).toEqual([expect.objectContaining({ ...image })]);
       await harness.cutSource();
       expect(await ensure(reference)).toEqual(image);
     });
@@ -123,8 +128,85 @@ export function runImageStoreSuite(name: string, setup: () => Promise<ImageStore
       for (const progress of seen) {
         expect(progress.bytes).toBeGreaterThanOrEqual(before);
         expect(progress.bytes).toBeLessThanOrEqual(progress.bytesTotal);
+        expect(progress.layersDone).toBeLessThanOrEqual(progress.layersTotal);
         before = progress.bytes;
       }
+    });
+
+    test("never: what is here is found, and nobody is asked for the rest", async () => {
+      const reference = await harness.publish("suite/never", config);
+      const error = await rejection(ensureBy(reference, "never"));
+      expect(error.info).toEqual({ code: "not-here", reference });
+      const image = await ensure(reference);
+      expect(await ensureBy(reference, "never")).toEqual(image);
+    });
+
+    test("always: a name that has moved on is followed, and the old image stays under its digest", async () => {
+      const reference = await harness.publish("suite/moving", config);
+      const first = await ensure(reference);
+      expect(await ensureBy(reference, "always")).toEqual(first);
+      expect(await store.list()).toHaveLength(1);
+      await harness.publish("suite/moving", { ...config, user: "moved" });
+      expect(await ensure(reference)).toEqual(first);
+      const second = await ensureBy(reference, "always");
+      expect(second.config.user).toBe("moved");
+      expect(await store.find(reference)).toEqual(second);
+      const replaced = (await store.list()).find((image) => image.isReplaced);
+      expect(replaced).toMatchObject({ digest: first.digest, layers: first.layers });
+      expect((await store.find(replaced?.reference ?? ""))?.digest).toBe(first.digest);
+      await harness.cutSource();
+      await rejection(ensureBy(reference, "always"));
+      expect(await ensure(reference)).toEqual(second);
+    });
+
+    test("an image says all that is known of it", async () => {
+      const reference = await harness.publish("suite/details", config);
+      const image = await ensure(reference);
+      const details = await store.inspect(reference);
+      expect(details).toMatchObject({ ...image, isInUse: false, isReplaced: false });
+      expect(details.platform).toContain("/");
+      expect(details.layerDetails.length).toBeGreaterThan(0);
+      const missing = await rejection(store.inspect(harness.missingReference()));
+      expect(missing.info.code).toBe("not-here");
+    });
+
+    test("a removed image is gone, and can be pulled again", async () => {
+      const reference = await harness.publish("suite/removed", config);
+      const image = await ensure(reference);
+      const report = await store.remove(reference);
+      expect(report.images).toEqual([reference]);
+      expect(await store.find(reference)).toBeUndefined();
+      expect(await store.list()).toEqual([]);
+      expect((await rejection(store.remove(reference))).info).toEqual({ code: "not-here", reference });
+      expect(await ensure(reference)).toEqual(image);
+    });
+
+    test("what is in use by name stays", async () => {
+      const [used, unused] = [
+        await harness.publish("suite/used", config),
+        await harness.publish("suite/unused", { ...config, user: "other" }),
+      ];
+      const image = await ensure(used);
+      await ensure(unused);
+      store.protect(() => ({ references: [used, "no reference at all"], digests: [] }));
+      expect((await rejection(store.remove(used))).info).toEqual({ code: "in-use", reference: used });
+      expect((await store.list()).filter(({ isInUse }) => isInUse)).toHaveLength(1);
+      expect((await store.prune({ all: true })).images).toEqual([unused]);
+      expect(await ensure(used)).toEqual(image);
+      expect((await store.list()).map(({ reference }) => reference)).toEqual([used]);
+    });
+
+    test("what is in use by digest stays when its name moves on", async () => {
+      const reference = await harness.publish("suite/running", config);
+      const running = await ensure(reference);
+      await harness.publish("suite/running", { ...config, user: "next" });
+      await ensureBy(reference, "always");
+      store.protect(() => ({ references: [reference], digests: [running.digest] }));
+      expect((await store.prune({ all: false })).images).toEqual([]);
+      expect(await store.list()).toHaveLength(2);
+      store.protect(() => ({ references: [reference], digests: [] }));
+      expect((await store.prune({ all: false })).images).toHaveLength(1);
+      expect((await store.list()).map((image) => image.isReplaced)).toEqual([false]);
     });
 
     test("images survive the agent", async () => {
@@ -132,7 +214,7 @@ export function runImageStoreSuite(name: string, setup: () => Promise<ImageStore
       const image = await ensure(reference);
       store = await harness.reopen();
       expect(await store.find(reference)).toEqual(image);
-      expect(await store.list()).toEqual([image]);
+      expect(await store.list()).toEqual([expect.objectContaining({ ...image })]);
     });
   });
 }

@@ -1,10 +1,13 @@
-import { MemoryImageStore, MemoryRegistry } from "../../src/adapters/images/memory-image-store.ts";
-import type { Image } from "../../src/ports/image-store.ts";
+import {
+  MemoryImageStore,
+  type MemoryImages,
+  MemoryRegistry,
+} from "../../src/adapters/images/memory-image-store.ts";
 import { runImageStoreSuite } from "./image-store-suite.ts";
 
 runImageStoreSuite("memory", async () => {
   const registry = new MemoryRegistry();
-  const images = new Map<string, Image>();
+  const images: MemoryImages = new Map();
   const open = (): MemoryImageStore => new MemoryImageStore({ registry, images });
   return {
     store: open(),

@@ -1,11 +1,16 @@
 /** An image store that pulls from a map: for the simulator and for tests. */
 import { createHash } from "node:crypto";
+import type { PullPolicy } from "../../model/spec.ts";
 import {
   ImageError,
   type Image,
   type ImageConfig,
+  type ImageDetails,
   type ImageStore,
+  type ImageUse,
+  type PruneReport,
   type PullProgress,
+  type StoredImage,
 } from "../../ports/image-store.ts";
 
 /** Where images come from; shared by all nodes of a simulated world. */
@@ -38,24 +43,34 @@ export class MemoryRegistry {
 const referencePattern =
   /^(?:(?:\[[0-9a-f:]+\]|[a-z0-9.-]+)(?::\d+)?\/)?[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?$/;
 
+/** A machine's images by reference; one that lost its name is under its name at its digest. */
+export type MemoryImages = Map<string, MemoryImage>;
+
+export interface MemoryImage extends Image {
+  readonly isReplaced: boolean;
+}
+
 export class MemoryImageStore implements ImageStore {
   readonly #registry: MemoryRegistry;
-  readonly #images: Map<string, Image>;
+  readonly #images: MemoryImages;
+  #use: () => ImageUse = () => ({ references: [], digests: [] });
 
   /** `images` is the machine's disk: whoever plays the machine keeps it while agents come and go. */
-  constructor(ports: { readonly registry: MemoryRegistry; readonly images: Map<string, Image> }) {
+  constructor(ports: { readonly registry: MemoryRegistry; readonly images: MemoryImages }) {
     this.#registry = ports.registry;
     this.#images = ports.images;
   }
 
   async find(reference: string): Promise<Image | undefined> {
-    return this.#images.get(reference);
+    const known = this.#images.get(reference);
+    return known === undefined ? undefined : imageOf(known);
   }
 
   async ensure(
     reference: string,
     options: {
       readonly signal: AbortSignal;
+      readonly pull?: PullPolicy;
       readonly onProgress?: (progress: PullProgress) => void;
     },
   ): Promise<Image> {
@@ -65,25 +80,84 @@ export class MemoryImageStore implements ImageStore {
         reference,
         detail: "not of the form name[:tag][@sha256:digest]",
       });
+    const { pull = "missing" } = options;
     const known = this.#images.get(reference);
-    if (known !== undefined) return known;
+    if (known !== undefined && pull !== "always") return imageOf(known);
+    if (pull === "never") throw notHere(reference);
     if (options.signal.aborted)
       throw new ImageError(`pull of ${reference} was given up`, {
         code: "failed",
         detail: "aborted",
       });
     const image = unpacked(reference, this.#registry.pull(reference));
-    options.onProgress?.({
-      bytes: image.sizeBytes,
-      bytesTotal: image.sizeBytes,
-    });
-    this.#images.set(reference, image);
+    if (known?.digest === image.digest) return imageOf(known);
+    if (known !== undefined) {
+      const moved = `${reference.replace(/:[^:/]+$/, "")}@${known.digest}`;
+      this.#images.set(moved, { ...known, reference: moved, isReplaced: true });
+    }
+    const { sizeBytes } = image;
+    options.onProgress?.({ bytes: sizeBytes, bytesTotal: sizeBytes, layersDone: 1, layersTotal: 1 });
+    this.#images.set(reference, { ...image, isReplaced: false });
     return image;
   }
 
-  async list(): Promise<readonly Image[]> {
-    return [...this.#images.values()];
+  async list(): Promise<readonly StoredImage[]> {
+    return [...this.#images.values()].map((image) => this.#stored(image));
   }
+
+  async inspect(reference: string): Promise<ImageDetails> {
+    const image = this.#images.get(reference);
+    if (image === undefined) throw notHere(reference);
+    return {
+      ...this.#stored(image),
+      platform: "memory/any",
+      labels: {},
+      exposedPorts: [],
+      volumes: [],
+      layerDetails: [{ digest: image.digest, diffId: image.digest, sizeBytes: image.sizeBytes }],
+    };
+  }
+
+  protect(use: () => ImageUse): void {
+    this.#use = use;
+  }
+
+  async remove(reference: string): Promise<PruneReport> {
+    const image = this.#images.get(reference);
+    if (image === undefined) throw notHere(reference);
+    if (this.#isInUse(image))
+      throw new ImageError(`the image ${reference} is in use`, { code: "in-use", reference });
+    this.#images.delete(reference);
+    return { images: [reference], bytes: image.sizeBytes };
+  }
+
+  async prune({ all }: { readonly all: boolean }): Promise<PruneReport> {
+    const gone = [...this.#images.values()].filter(
+      (image) => (all || image.isReplaced) && !this.#isInUse(image),
+    );
+    for (const { reference } of gone) this.#images.delete(reference);
+    return {
+      images: gone.map(({ reference }) => reference),
+      bytes: gone.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    };
+  }
+
+  #stored(image: MemoryImage): StoredImage {
+    return { ...image, pulledAtMs: 0, isInUse: this.#isInUse(image) };
+  }
+
+  #isInUse({ reference, digest }: Image): boolean {
+    const { references, digests } = this.#use();
+    return new Set(references).has(reference) || new Set(digests).has(digest);
+  }
+}
+
+function imageOf({ isReplaced: _isReplaced, ...image }: MemoryImage): Image {
+  return image;
+}
+
+function notHere(reference: string): ImageError {
+  return new ImageError(`the image ${reference} is not on this node`, { code: "not-here", reference });
 }
 
 function unpacked(reference: string, config: ImageConfig): Image {

@@ -13,6 +13,7 @@ import type {
   WriteAnswer,
 } from "../../node/node-api.ts";
 import type { ExecRequest, ExecSession } from "../../ports/container-runtime.ts";
+import { FakeImages } from "./fake-images.ts";
 
 const node = "0".repeat(31) + "1";
 const deploymentId = "a".repeat(32);
@@ -23,6 +24,7 @@ interface Held {
 }
 
 export class FakeNodeApi implements NodeApi {
+  readonly images = new FakeImages();
   /** Ids of the writes that came in, in order. */
   readonly requestIds: string[] = [];
   /** Called with each exec request before it runs. */

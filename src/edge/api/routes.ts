@@ -1,10 +1,9 @@
 /** What each path of the API does: parse, ask the node, answer. Routing between nodes is the node's own business. */
-import type { BunRequest, Server } from "bun";
+import type { BunRequest } from "bun";
 import type { Outcome } from "../../model/outcome.ts";
 import { ProblemError, type Problem } from "../../model/problem.ts";
 import type { DeploymentKey, NodeApi } from "../../node/node-api.ts";
 import {
-  bodyBytesMax,
   checked,
   checkedJson,
   downSchema,
@@ -14,44 +13,35 @@ import {
   listQuery,
   logsQuery,
   nameSchema,
-  noQuery,
   promisesQuery,
   scaleSchema,
   specSchema,
 } from "./bodies.ts";
 import { ExecSocket } from "./exec-socket.ts";
-import { problemOf, problemResponse } from "./problem-status.ts";
+import { imageRoutes } from "./image-routes.ts";
+import {
+  abortWith,
+  type Allow,
+  type Answer,
+  answerWith,
+  type ApiServer,
+  bodyOf,
+  queryOf,
+  refuseQuery,
+} from "./requests.ts";
 import { eventsResponse, linesResponse } from "./streams.ts";
 
-type ApiServer = Server<ExecSocket>;
 type KeyRequest = BunRequest<string>;
-
-/** Seconds a request may be quiet; streams lift it for themselves. */
-const idleTimeoutSeconds = 120;
-
-type Allow = (request: Request) => Problem | undefined;
-type Handle<R extends Request> = (request: R, server: ApiServer) => Promise<Response | undefined> | Response;
-type Answer = ReturnType<typeof answerWith>;
 
 /** The paths as Bun.serve takes them; `allow` refuses a request before it is looked at. */
 export function createRoutes(api: NodeApi, allow: Allow) {
   const answer = answerWith(allow);
-  return { ...nodeRoutes(api, answer), ...deploymentRoutes(api, answer), ...streamRoutes(api, answer) };
-}
-
-/** Runs a handler, and answers what it throws. */
-function answerWith(allow: Allow) {
-  return <R extends Request>(handle: Handle<R>) =>
-    async (request: R, server: ApiServer): Promise<Response | undefined> => {
-      try {
-        server.timeout(request, idleTimeoutSeconds);
-        const refusal = allow(request);
-        if (refusal !== undefined) throw new ProblemError(refusal);
-        return await handle(request, server);
-      } catch (error) {
-        return problemResponse(problemOf(error));
-      }
-    };
+  return {
+    ...nodeRoutes(api, answer),
+    ...imageRoutes(api.images, answer),
+    ...deploymentRoutes(api, answer),
+    ...streamRoutes(api, answer),
+  };
 }
 
 function nodeRoutes(api: NodeApi, answer: Answer) {
@@ -189,26 +179,6 @@ function keyOf(request: KeyRequest): DeploymentKey {
   };
 }
 
-function queryOf(request: Request): unknown {
-  return Object.fromEntries(new URL(request.url).searchParams);
-}
-
-/** For paths that take no query: one that is there is a mistake. */
-function refuseQuery(request: Request): void {
-  checked(noQuery, queryOf(request), "query");
-}
-
-async function bodyOf(request: Request): Promise<string> {
-  const declared = Number(request.headers.get("content-length") ?? 0);
-  const body = declared > bodyBytesMax ? undefined : await request.text();
-  if (body === undefined || Buffer.byteLength(body) > bodyBytesMax)
-    throw new ProblemError({
-      code: "invalid-request",
-      message: `the body is larger than ${bodyBytesMax / 1024} KiB`,
-    });
-  return body;
-}
-
 function requestIdOf(request: Request): string {
   const id = request.headers.get("idempotency-key");
   if (id === null) return Bun.randomUUIDv7();
@@ -222,14 +192,6 @@ function requestIdOf(request: Request): string {
 function lastEventId(request: Request): number {
   const id = request.headers.get("last-event-id");
   return id !== null && /^\d{1,15}$/.test(id) ? Number(id) : 0;
-}
-
-/** Aborts when the caller is gone, and lifts the limit on quiet time. */
-function abortWith(request: Request, server: ApiServer): AbortController {
-  server.timeout(request, 0);
-  const abort = new AbortController();
-  request.signal.addEventListener("abort", () => abort.abort(), { once: true });
-  return abort;
 }
 
 function valueOf<T>(outcome: Outcome<T, Problem>): T {

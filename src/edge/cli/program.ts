@@ -87,6 +87,11 @@ const commands: readonly CommandEntry[] = [
     load: async () => (await import("./cohort.ts")).registerCohort,
   },
   {
+    name: "image",
+    description: "pull, list, remove and move the images of this node",
+    load: async () => (await import("./image.ts")).registerImage,
+  },
+  {
     name: "delete",
     description: "end a deployment for good",
     load: async () => (await import("./delete.ts")).registerDelete,

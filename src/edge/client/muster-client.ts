@@ -4,10 +4,12 @@
  */
 import type { HistoryEvent } from "../../model/event.ts";
 import { ProblemError, type Problem } from "../../model/problem.ts";
-import type { DeploymentSpec } from "../../model/spec.ts";
+import type { DeploymentSpec, PullPolicy } from "../../model/spec.ts";
 import type { CohortView, DeploymentView, NodeView, PromiseView, StatusView } from "../../model/views.ts";
 import type { DeploymentKey, LogQuery, ReplicaLogLine, WriteAnswer } from "../../node/node-api.ts";
+import type { PullEvent } from "../../node/node-images.ts";
 import type { ExecRequest, ExecSession } from "../../ports/container-runtime.ts";
+import type { ImageDetails, PruneReport, StoredImage } from "../../ports/image-store.ts";
 import { openExec } from "./exec-client.ts";
 import { AgentUnreachable, Interrupted } from "./failures.ts";
 import { textLines } from "./text-lines.ts";
@@ -133,6 +135,42 @@ export class MusterClient {
     return openExec(this.socketPath, `${pathOf(key)}/exec${query}`, request);
   }
 
+  images(): Promise<readonly StoredImage[]> {
+    return this.#json("/v1/images");
+  }
+
+  image(reference: string): Promise<ImageDetails> {
+    return this.#json(`/v1/images/details?reference=${encodeURIComponent(reference)}`);
+  }
+
+  removeImage(reference: string): Promise<PruneReport> {
+    return this.#json(`/v1/images?reference=${encodeURIComponent(reference)}`, { method: "DELETE" });
+  }
+
+  pruneImages(all: boolean): Promise<PruneReport> {
+    return this.#json("/v1/images/prune", { method: "POST", body: { all } });
+  }
+
+  pullImage(
+    reference: string,
+    options: { readonly pull: PullPolicy; readonly signal: AbortSignal },
+  ): AsyncGenerator<PullEvent> {
+    const body = { reference, pull: options.pull };
+    return this.#values("/v1/images/pull", { method: "POST", body, signal: options.signal });
+  }
+
+  /** One JSON value a line; a problem on the way is thrown. */
+  async *#values<T extends object>(
+    path: string,
+    options: CallOptions & { readonly signal: AbortSignal },
+  ): AsyncGenerator<T> {
+    for await (const text of this.#lines(path, options.signal, options)) {
+      const value: T | { problem: Problem } = JSON.parse(text);
+      if ("problem" in value) throw new ProblemError(value.problem);
+      yield value;
+    }
+  }
+
   async #json<T>(path: string, options: CallOptions = {}): Promise<T> {
     const signal = this.#interrupted === undefined ? {} : { signal: this.#interrupted };
     const response = await this.#fetch(path, { ...options, ...signal });
@@ -141,9 +179,9 @@ export class MusterClient {
   }
 
   /** Ends quietly when the caller's signal aborts. */
-  async *#lines(path: string, signal: AbortSignal): AsyncGenerator<string> {
+  async *#lines(path: string, signal: AbortSignal, options: CallOptions = {}): AsyncGenerator<string> {
     try {
-      const { body } = await this.#fetch(path, { signal });
+      const { body } = await this.#fetch(path, { ...options, signal });
       if (body !== null) yield* textLines(body);
     } catch (error) {
       if (!signal.aborted) throw error;

@@ -2,15 +2,18 @@
  * Blobs by digest, as registries serve them: `blobs/sha256/<hex>`. A blob is written to a name of its own,
  * hashed on the way, synced and renamed; so what has a digest's name has that digest.
  */
-import { type FileHandle, mkdir, open, readFile, rm, stat } from "node:fs/promises";
+import { renameSync } from "node:fs";
+import { type FileHandle, mkdir, open, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { renameDurably } from "./durable-file.ts";
 import type { Descriptor } from "./manifest.ts";
-import { type BlobSink, digestMismatch } from "./registry-client.ts";
+import type { BlobSink } from "./image-source.ts";
+import { digestMismatch } from "./registry-client.ts";
 
 export class BlobStore {
   readonly #directory: string;
   readonly #staging: string;
+  readonly #trash: string[] = [];
 
   /** `staging` is on the same filesystem, and emptied by its owner after a crash. */
   constructor(directory: string, staging: string) {
@@ -39,8 +42,21 @@ export class BlobStore {
     return readFile(this.path(digest));
   }
 
-  async remove(digest: string): Promise<void> {
-    await rm(this.path(digest), { force: true });
+  async digests(): Promise<readonly string[]> {
+    const names = await readdir(this.#directory);
+    return names.filter((name) => /^[0-9a-f]{64}$/.test(name)).map((name) => `sha256:${name}`);
+  }
+
+  /** At once nobody finds it any more; `emptyTrash` frees its space. */
+  discard(digest: string): void {
+    const away = join(this.#staging, Bun.randomUUIDv7());
+    renameSync(this.path(digest), away);
+    this.#trash.push(away);
+  }
+
+  async emptyTrash(): Promise<void> {
+    for (let path = this.#trash.pop(); path !== undefined; path = this.#trash.pop())
+      await rm(path, { force: true });
   }
 
   /** Fills a blob by `fill`, and shows it when its size and digest are right. */

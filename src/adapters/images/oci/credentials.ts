@@ -3,21 +3,23 @@ import { readFile } from "node:fs/promises";
 import * as v from "valibot";
 import type { Logger } from "../../../ports/logger.ts";
 
-const configSchema = v.object({
-  auths: v.optional(
-    v.record(
-      v.string(),
-      v.object({
-        auth: v.optional(v.string()),
-        username: v.optional(v.string()),
-        password: v.optional(v.string()),
-      }),
-    ),
-    {},
-  ),
+const entrySchema = v.object({
+  auth: v.optional(v.string()),
+  username: v.optional(v.string()),
+  password: v.optional(v.string()),
+  identitytoken: v.optional(v.string()),
 });
 
+const configSchema = v.object({
+  auths: v.optional(v.record(v.string(), entrySchema), {}),
+  credsStore: v.optional(v.string(), ""),
+  credHelpers: v.optional(v.record(v.string(), v.string()), {}),
+});
+
+type DockerConfig = v.InferOutput<typeof configSchema>;
+
 const dockerHubKeys = ["https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io"];
+const emptyConfig: DockerConfig = { auths: {}, credsStore: "", credHelpers: {} };
 
 export class DockerCredentials {
   readonly #log: Logger;
@@ -30,12 +32,7 @@ export class DockerCredentials {
 
   /** `Basic ...` for a registry as references name it, or undefined. The file is read each time: logins change. */
   async basicFor(registry: string): Promise<string | undefined> {
-    const auths = await this.#read();
-    const keys =
-      registry === "docker.io" ? dockerHubKeys : [registry, `https://${registry}`, `http://${registry}`];
-    for (const key of keys) {
-      const entry = auths.get(key) ?? auths.get(`${key}/`);
-      if (entry === undefined) continue;
+    for (const entry of entriesFor(await this.#read(), registry)) {
       if (entry.auth !== undefined && entry.auth !== "") return `Basic ${entry.auth}`;
       if (entry.username !== undefined && entry.password !== undefined) {
         const plain = Buffer.from(`${entry.username}:${entry.password}`);
@@ -45,11 +42,23 @@ export class DockerCredentials {
     return undefined;
   }
 
-  async #read(): Promise<ReadonlyMap<string, v.InferOutput<typeof configSchema>["auths"][string]>> {
-    if (this.#path === undefined) return new Map();
+  /** Why a login that the file speaks of is not used, in words; undefined when there is none. */
+  async unusableFor(registry: string): Promise<string | undefined> {
+    const config = await this.#read();
+    if ((await this.basicFor(registry)) !== undefined) return undefined;
+    if (entriesFor(config, registry).some(({ identitytoken }) => identitytoken !== undefined))
+      return `${this.#path} has an identity token for it, which is not supported: log in with a password or an access token`;
+    const helper = keysFor(registry).map((key) => config.credHelpers[key]);
+    const store = helper.find((name) => name !== undefined) ?? config.credsStore;
+    if (store === "") return undefined;
+    return `${this.#path} leaves its password to the helper docker-credential-${store}, and the agent runs no such program: put the login under "auths"`;
+  }
+
+  async #read(): Promise<DockerConfig> {
+    if (this.#path === undefined) return emptyConfig;
     try {
       const json: unknown = JSON.parse(await readFile(this.#path, "utf8"));
-      return new Map(Object.entries(v.parse(configSchema, json).auths));
+      return v.parse(configSchema, json);
     } catch (error) {
       const isAbsent = error instanceof Error && "code" in error && error.code === "ENOENT";
       // Its content must not reach the log: it holds passwords.
@@ -57,7 +66,18 @@ export class DockerCredentials {
         this.#log.warn("the registry credentials file cannot be used", {
           path: this.#path,
         });
-      return new Map();
+      return emptyConfig;
     }
   }
+}
+
+function keysFor(registry: string): readonly string[] {
+  const keys =
+    registry === "docker.io" ? dockerHubKeys : [registry, `https://${registry}`, `http://${registry}`];
+  return keys.flatMap((key) => [key, `${key}/`]);
+}
+
+function entriesFor(config: DockerConfig, registry: string): readonly v.InferOutput<typeof entrySchema>[] {
+  const auths = new Map(Object.entries(config.auths));
+  return keysFor(registry).flatMap((key) => auths.get(key) ?? []);
 }

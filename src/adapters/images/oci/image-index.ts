@@ -10,9 +10,14 @@ const recordSchema = v.object({
   /** As the user who had it pulled wrote it. */
   written: v.string(),
   digest: v.string(),
+  /** What the registry said the reference stands for: the manifest, or the index that led to it. */
+  sourceDigest: v.optional(v.string(), ""),
   /** Names in the layer store, lowest first. */
   layers: v.array(v.string()),
   sizeBytes: v.number(),
+  pulledAtMs: v.optional(v.number(), 0),
+  /** Its name has moved on to another image. */
+  isReplaced: v.optional(v.boolean(), false),
   config: v.object({
     entrypoint: v.array(v.string()),
     command: v.array(v.string()),
@@ -33,8 +38,8 @@ export type ImageRecord = v.InferOutput<typeof recordSchema>;
 export class ImageIndex {
   readonly #path: string;
   readonly #log: Logger;
-  readonly #records = new Map<string, ImageRecord>();
-  #writing: Promise<void> = Promise.resolve();
+  #records: ReadonlyMap<string, ImageRecord> = new Map();
+  #writing: Promise<unknown> = Promise.resolve();
 
   constructor(ports: { readonly log: Logger }, path: string) {
     this.#log = ports.log;
@@ -43,8 +48,8 @@ export class ImageIndex {
 
   /** Reads what is on disk; images with a layer that is gone are as good as never pulled. */
   async open(hasLayer: (name: string) => boolean): Promise<void> {
-    for (const record of await this.#read())
-      if (record.layers.every(hasLayer)) this.#records.set(record.canonical, record);
+    const whole = (await this.#read()).filter((record) => record.layers.every(hasLayer));
+    this.#records = new Map(whole.map((record) => [record.canonical, record]));
   }
 
   get(canonical: string): ImageRecord | undefined {
@@ -55,17 +60,33 @@ export class ImageIndex {
     return [...this.#records.values()];
   }
 
-  /** Durable when it returns; not found before. */
-  async put(record: ImageRecord): Promise<void> {
-    const write = this.#writing.then(async () => {
-      const others = this.all().filter((r) => r.canonical !== record.canonical);
-      const images = [...others, record];
-      await writeDurably(this.#path, JSON.stringify({ version: 1, images }));
-      this.#records.set(record.canonical, record);
+  /** Durable when it returns; not found before. An image that had the name before stays under its digest. */
+  put(record: ImageRecord): Promise<void> {
+    return this.exclusively(async (write) => {
+      const records = new Map(this.#records);
+      const before = records.get(record.canonical);
+      if (before !== undefined && before.digest !== record.digest) {
+        const canonical = byDigest(before);
+        if (!records.has(canonical)) records.set(canonical, { ...before, canonical, isReplaced: true });
+      }
+      records.set(record.canonical, record);
+      await write([...records.values()]);
     });
-    // A write that failed is its caller's trouble, not the next one's.
-    this.#writing = write.catch(() => {});
-    await write;
+  }
+
+  /** Runs `work` while nobody else changes the index; `write` replaces all records, durable when it returns. */
+  async exclusively<T>(
+    work: (write: (records: readonly ImageRecord[]) => Promise<void>) => Promise<T>,
+  ): Promise<T> {
+    const turn = this.#writing.then(() =>
+      work(async (images) => {
+        await writeDurably(this.#path, JSON.stringify({ version: 1, images }));
+        this.#records = new Map(images.map((record) => [record.canonical, record]));
+      }),
+    );
+    // A change that failed is its caller's trouble, not the next one's.
+    this.#writing = turn.catch(() => {});
+    return turn;
   }
 
   async #read(): Promise<readonly ImageRecord[]> {
@@ -88,4 +109,9 @@ export class ImageIndex {
       return [];
     }
   }
+}
+
+function byDigest(record: ImageRecord): string {
+  const repository = record.canonical.replace(/(?:@sha256:[0-9a-f]{64}|:[^:/]+)$/, "");
+  return `${repository}@${record.digest}`;
 }

@@ -3,6 +3,7 @@
  * the ones below (see lower-layers.ts). A layer is unpacked into a directory of its own by a child process,
  * synced and renamed; so what has a layer's name is that layer, whole.
  */
+import { renameSync } from "node:fs";
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
@@ -40,6 +41,7 @@ const stderrBytesMax = 4096;
 export class LayerStore {
   readonly #options: LayerStoreOptions;
   readonly #present = new Set<string>();
+  readonly #trash: string[] = [];
   readonly #lock = new KeyedLock();
   readonly #gate: Gate;
 
@@ -54,6 +56,27 @@ export class LayerStore {
     for (const name of await readdir(directory)) this.#present.add(name);
   }
 
+  get directory(): string {
+    return this.#options.directory;
+  }
+
+  names(): readonly string[] {
+    return [...this.#present];
+  }
+
+  /** At once nobody finds it any more; `emptyTrash` frees its space. */
+  discard(name: string): void {
+    const away = join(this.#options.staging, Bun.randomUUIDv7());
+    renameSync(this.path(name), away);
+    this.#present.delete(name);
+    this.#trash.push(away);
+  }
+
+  async emptyTrash(): Promise<void> {
+    for (let path = this.#trash.pop(); path !== undefined; path = this.#trash.pop())
+      await rm(path, { recursive: true, force: true });
+  }
+
   /** Where the layer of that name is, or will be. */
   path(name: string): string {
     return join(this.#options.directory, name);
@@ -65,7 +88,7 @@ export class LayerStore {
 
   /** The name of the layer when it is here, be it on its own or as part of this very stack. */
   nameOf(place: LayerPlace): string | undefined {
-    return [ownName(place), stackName(place)].find((name) => this.has(name));
+    return layerNames(place).find((name) => this.has(name));
   }
 
   /**
@@ -193,6 +216,11 @@ function parseReport(output: string): UnpackReport | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** The names under which a layer may be kept. */
+export function layerNames(place: LayerPlace): readonly string[] {
+  return [ownName(place), stackName(place)];
 }
 
 function ownName(place: LayerPlace): string {

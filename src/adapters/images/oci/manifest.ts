@@ -49,8 +49,12 @@ const configSchema = v.object({
       WorkingDir: v.nullish(v.string(), ""),
       User: v.nullish(v.string(), ""),
       StopSignal: v.nullish(v.string(), ""),
+      Labels: v.nullish(v.record(v.string(), v.string()), {}),
+      ExposedPorts: v.nullish(v.record(v.string(), v.unknown()), {}),
+      Volumes: v.nullish(v.record(v.string(), v.unknown()), {}),
     }),
   ),
+  created: v.nullish(v.string()),
 });
 
 export type Descriptor = v.InferOutput<typeof descriptorSchema>;
@@ -63,6 +67,15 @@ export interface ParsedConfig {
   /** Digests of the unpacked layers, lowest first. */
   readonly diffIds: readonly string[];
   readonly config: ImageConfig;
+  readonly about: ImageAbout;
+}
+
+/** What an image says of itself that does not change how it runs. */
+export interface ImageAbout {
+  readonly created?: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly exposedPorts: readonly string[];
+  readonly volumes: readonly string[];
 }
 
 export const manifestBytesMax = 4 * 1024 * 1024;
@@ -132,6 +145,12 @@ export function parseConfig(bytes: Uint8Array, manifest: Manifest, reference: st
       workingDirectory: run?.WorkingDir ?? "",
       user: run?.User ?? "",
       ...(stopSignal === "" ? {} : { stopSignal }),
+    },
+    about: {
+      ...(typeof parsed.created === "string" ? { created: parsed.created } : {}),
+      labels: run?.Labels ?? {},
+      exposedPorts: Object.keys(run?.ExposedPorts ?? {}),
+      volumes: Object.keys(run?.Volumes ?? {}),
     },
   };
 }

@@ -13,17 +13,33 @@ import { chmod, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../../../ports/clock.ts";
 import type { Entropy } from "../../../ports/entropy.ts";
-import { type Image, ImageError, type ImageStore, type PullProgress } from "../../../ports/image-store.ts";
+import type { PullPolicy } from "../../../model/spec.ts";
+import {
+  type Image,
+  type ImageDetails,
+  ImageError,
+  type ImageStore,
+  type ImageUse,
+  type PruneReport,
+  type PullProgress,
+  type StoredImage,
+} from "../../../ports/image-store.ts";
 import type { Logger } from "../../../ports/logger.ts";
 import { BlobStore } from "./blob-store.ts";
 import { DockerCredentials } from "./credentials.ts";
+import { DiskSpace } from "./disk-space.ts";
+import { Holds } from "./holds.ts";
+import { readDetails } from "./image-details.ts";
 import { ImageIndex, type ImageRecord } from "./image-index.ts";
 import { ImagePull } from "./image-pull.ts";
+import { ImageSweep, inUse, nameOf, notHere } from "./image-sweep.ts";
 import { LayerStore, sweepStaging } from "./layer-store.ts";
 import type { Platform } from "./manifest.ts";
-import { formatReference, parseReference } from "./reference.ts";
+import { MirroredSource } from "./mirrored-source.ts";
+import { formatReference, type ImageReference, parseReference } from "./reference.ts";
 import { RegistryClient } from "./registry-client.ts";
 import { RegistryHttp } from "./registry-http.ts";
+import { RegistrySession } from "./registry-session.ts";
 import { SharedTask } from "./shared-task.ts";
 
 export interface OciImageStorePorts {
@@ -38,6 +54,11 @@ export interface OciImageStoreOptions {
   readonly platform: Platform;
   /** `host:port` of registries without TLS; loopback is always allowed. */
   readonly plainHttpRegistries: readonly string[];
+  /** `host:port` of mirrors by the registry's name in references; asked in this order, the registry last. */
+  readonly mirrors: Readonly<Record<string, readonly string[]>>;
+  /** Percent of the disk in use above which nothing is pulled, and down to which unused images make room then. */
+  readonly diskHighPercent: number;
+  readonly diskLowPercent: number;
   /** Docker's config.json with registry passwords; undefined for none. */
   readonly credentialsPath: string | undefined;
   /** Program and first arguments that lead to `unpackMain`: `[muster, "internal-unpack"]`. */
@@ -57,6 +78,9 @@ export interface OciImageStoreOptions {
 /** What the edge starts from; the rest has to be said. */
 export const ociImageStoreDefaults = {
   plainHttpRegistries: [],
+  mirrors: {},
+  diskHighPercent: 95,
+  diskLowPercent: 85,
   layerBytesMax: 20 * 1024 ** 3,
   layerEntriesMax: 1_000_000,
   parallelDownloads: 3,
@@ -75,13 +99,19 @@ export class OciImageStore implements ImageStore {
   readonly #blobs: BlobStore;
   readonly #layers: LayerStore;
   readonly #puller: ImagePull;
+  readonly #registries: MirroredSource;
+  readonly #sweeper: ImageSweep;
   readonly #pulls = new Map<string, Pull>();
+  #use: () => ImageUse = () => ({ references: [], digests: [] });
   #opening: Promise<void> | undefined;
 
   constructor(ports: OciImageStorePorts, options: OciImageStoreOptions) {
     this.#options = options;
     const { root } = options;
+    const { log } = ports;
     const staging = join(root, "staging");
+    const holds = new Holds();
+    const disk = new DiskSpace(root, options);
     this.#index = new ImageIndex(ports, join(root, "index.json"));
     this.#blobs = new BlobStore(join(root, "blobs"), staging);
     this.#layers = new LayerStore({
@@ -92,14 +122,15 @@ export class OciImageStore implements ImageStore {
       entriesMax: options.layerEntriesMax,
       parallelUnpacks: options.parallelUnpacks,
     });
-    const client = new RegistryClient({
-      http: new RegistryHttp(ports, options),
-      credentials: new DockerCredentials(ports, options.credentialsPath),
-    });
-    this.#puller = new ImagePull(
-      { client, blobs: this.#blobs, layers: this.#layers, log: ports.log },
-      options,
-    );
+    const http = new RegistryHttp(ports, options);
+    const credentials = new DockerCredentials(ports, options.credentialsPath);
+    const session = new RegistrySession({ http, credentials });
+    const client = new RegistryClient({ session });
+    this.#registries = new MirroredSource({ client, log }, options.mirrors);
+    const stores = { index: this.#index, blobs: this.#blobs, layers: this.#layers, holds, disk, log };
+    this.#sweeper = new ImageSweep(stores);
+    const makeRoom = (bytes: number) => this.#sweeper.makeRoom(bytes, this.#unused());
+    this.#puller = new ImagePull({ ...stores, makeRoom, wallMs: () => ports.clock.wallMs() }, options);
   }
 
   async find(reference: string): Promise<Image | undefined> {
@@ -109,31 +140,39 @@ export class OciImageStore implements ImageStore {
     return record === undefined ? undefined : this.#image(record, reference);
   }
 
-  async list(): Promise<readonly Image[]> {
+  async list(): Promise<readonly StoredImage[]> {
     await this.#open();
-    return this.#index.all().map((record) => this.#image(record, record.written));
+    const isUnused = this.#unused();
+    return this.#index.all().map((record) => this.#stored(record, !isUnused(record)));
   }
 
-  /** What is here is not asked for again, also for tags that move (such as `latest`). */
+  async inspect(reference: string): Promise<ImageDetails> {
+    const record = await this.#record(reference);
+    const stored = this.#stored(record, !this.#unused()(record));
+    return { ...stored, ...(await readDetails(this.#blobs, record)) };
+  }
+
   async ensure(
     reference: string,
     options: {
       readonly signal: AbortSignal;
+      readonly pull?: PullPolicy;
       readonly onProgress?: (progress: PullProgress) => void;
     },
   ): Promise<Image> {
     const parsed = parseReference(reference);
     const canonical = formatReference(parsed);
+    const { pull: policy = "missing" } = options;
     await this.#open();
     const known = this.#index.get(canonical);
-    if (known !== undefined) return this.#image(known, reference);
+    // What a digest stands for cannot change.
+    if (known !== undefined && (policy !== "always" || parsed.isDigest)) return this.#image(known, reference);
+    if (policy === "never") throw notHere(reference);
     let pull = this.#pulls.get(canonical);
     if (pull === undefined || pull.isAbandoned) {
       const started: Pull = new SharedTask(async (signal, report) => {
         try {
-          const record = await this.#puller.pull(parsed, signal, report);
-          await this.#index.put(record);
-          return record;
+          return await this.#pull(parsed, signal, report);
         } finally {
           if (this.#pulls.get(canonical) === started) this.#pulls.delete(canonical);
         }
@@ -143,6 +182,66 @@ export class OciImageStore implements ImageStore {
     }
     const record = await pull.join(options.signal, () => abandoned(reference), options.onProgress);
     return this.#image(record, reference);
+  }
+
+  protect(use: () => ImageUse): void {
+    this.#use = use;
+  }
+
+  async remove(reference: string): Promise<PruneReport> {
+    const record = await this.#record(reference);
+    if (!this.#unused()(record)) throw inUse(reference);
+    return this.#sweeper.sweep((records) => records.filter((one) => one === record));
+  }
+
+  async prune({ all }: { readonly all: boolean }): Promise<PruneReport> {
+    await this.#open();
+    const isUnused = this.#unused();
+    return this.#sweeper.sweep((records) =>
+      records.filter((one) => (all || one.isReplaced) && isUnused(one)),
+    );
+  }
+
+  async #pull(
+    reference: ImageReference,
+    signal: AbortSignal,
+    report: (progress: PullProgress) => void,
+  ): Promise<ImageRecord> {
+    const known = this.#index.get(formatReference(reference));
+    if (known !== undefined) {
+      const digest = await this.#registries.digestOf(reference, signal);
+      if (digest === known.sourceDigest) return known;
+    }
+    const commit = (record: ImageRecord) => this.#index.put(record);
+    return this.#puller.pull({ reference, source: this.#registries, report, commit }, signal);
+  }
+
+  async #record(reference: string): Promise<ImageRecord> {
+    const canonical = formatReference(parseReference(reference));
+    await this.#open();
+    const record = this.#index.get(canonical);
+    if (record === undefined) throw notHere(reference);
+    return record;
+  }
+
+  /** Tells the images that nobody needs, as of now. */
+  #unused(): (record: ImageRecord) => boolean {
+    const { references, digests } = this.#use();
+    const names = new Set([...references].map(canonicalOf));
+    const numbers = new Set(digests);
+    return (record) =>
+      !names.has(record.canonical) && !(numbers.has(record.digest) && this.#isLastOf(record, names));
+  }
+
+  /** A digest in use keeps its image under one name at least: under those in use, or under every one there is. */
+  #isLastOf(record: ImageRecord, names: ReadonlySet<string>): boolean {
+    const twins = this.#index.all().filter(({ digest }) => digest === record.digest);
+    return !twins.some(({ canonical }) => names.has(canonical));
+  }
+
+  #stored(record: ImageRecord, isInUse: boolean): StoredImage {
+    const { pulledAtMs, isReplaced } = record;
+    return { ...this.#image(record, nameOf(record)), pulledAtMs, isReplaced, isInUse };
   }
 
   #image(record: ImageRecord, reference: string): Image {
@@ -186,6 +285,15 @@ export class OciImageStore implements ImageStore {
  */
 function distinctLayers(names: readonly string[]): readonly string[] {
   return names.filter((name, at) => names.lastIndexOf(name) === at);
+}
+
+/** Of a reference that is none, the words themselves: they stand for no image. */
+function canonicalOf(reference: string): string {
+  try {
+    return formatReference(parseReference(reference));
+  } catch {
+    return reference;
+  }
 }
 
 function abandoned(reference: string): ImageError {

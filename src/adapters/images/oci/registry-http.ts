@@ -37,7 +37,18 @@ export interface Exchange {
   body(): AsyncGenerator<Uint8Array>;
 }
 
+export type HttpMethod = "GET" | "HEAD" | "POST" | "PUT" | "PATCH";
+
+export interface HttpRequest {
+  readonly method: HttpMethod;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly authorization: string | undefined;
+  readonly body?: Blob;
+}
+
 const redirectsMax = 5;
+/** 64 KB a second: slower lines are taken for broken. */
+const uploadBytesPerMsMin = 64;
 const retryAfterMsMax = 30_000;
 
 export class RegistryHttp {
@@ -55,19 +66,18 @@ export class RegistryHttp {
   }
 
   /**
-   * Sends a GET and hands the answer to `use`; the connection is given back when `use` is done. Credentials
+   * Sends and hands the answer to `use`; the connection is given back when `use` is done. Credentials
    * (`authorization`) go to the origin of `url` only, never along a redirect to another.
    */
-  async get<T>(
+  async send<T>(
     url: string,
-    request: {
-      readonly headers: Readonly<Record<string, string>>;
-      readonly authorization: string | undefined;
-      readonly signal: AbortSignal;
-    },
+    request: HttpRequest & { readonly signal: AbortSignal },
     use: (exchange: Exchange) => Promise<T>,
   ): Promise<T> {
-    const guard = new StallGuard(this.#ports.clock, this.#options.stallTimeoutMs, request.signal);
+    // While a body is on its way nothing is heard: it has time as over a slow line.
+    const sendingMs = (request.body?.size ?? 0) / uploadBytesPerMsMin;
+    const timeoutMs = this.#options.stallTimeoutMs + sendingMs;
+    const guard = new StallGuard(this.#ports.clock, timeoutMs, request.signal);
     try {
       const response = await this.#follow(url, request, guard);
       return await use({ response, body: () => readBody(response, guard) });
@@ -98,14 +108,7 @@ export class RegistryHttp {
     }
   }
 
-  async #follow(
-    url: string,
-    request: {
-      readonly headers: Readonly<Record<string, string>>;
-      readonly authorization: string | undefined;
-    },
-    guard: StallGuard,
-  ): Promise<Response> {
+  async #follow(url: string, request: HttpRequest, guard: StallGuard): Promise<Response> {
     let target = new URL(url);
     const { origin } = target;
     for (let hops = 0; hops <= redirectsMax; hops += 1) {
@@ -115,7 +118,9 @@ export class RegistryHttp {
       if (request.authorization !== undefined && target.origin === origin)
         headers.set("authorization", request.authorization);
       const response = await fetch(target.href, {
+        method: request.method,
         headers,
+        ...(request.body === undefined ? {} : { body: request.body }),
         redirect: "manual",
         decompress: false,
         signal: guard.signal,
@@ -232,6 +237,22 @@ class StallGuard {
       this.#controller.abort();
     });
   }
+}
+
+/** The whole body; throws `tooLong()` past `bytesMax`. */
+export async function readAll(
+  exchange: Exchange,
+  bytesMax: number,
+  tooLong: () => ImageError,
+): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of exchange.body()) {
+    length += chunk.length;
+    if (length > bytesMax) throw tooLong();
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
 }
 
 async function* readBody(response: Response, guard: StallGuard): AsyncGenerator<Uint8Array> {

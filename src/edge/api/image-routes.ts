@@ -1,0 +1,48 @@
+/** The images of the answering node. References have slashes and colons, so they are in the query or the body. */
+import * as v from "valibot";
+import type { ImagesApi } from "../../node/node-images.ts";
+import { closedObject } from "../manifest/check.ts";
+import { flag, found, text } from "./body-values.ts";
+import { checked, checkedJson } from "./bodies.ts";
+import { abortWith, type Answer, bodyOf, queryOf, refuseQuery } from "./requests.ts";
+import { linesResponse } from "./streams.ts";
+
+const referenceQuery = closedObject({ reference: text });
+const pullSchema = closedObject({
+  reference: text,
+  pull: v.optional(v.picklist(["missing", "always", "never"], found("missing, always or never")), "missing"),
+});
+const pruneSchema = closedObject({ all: v.optional(flag, false) });
+
+export function imageRoutes(images: ImagesApi, answer: Answer) {
+  return {
+    "/v1/images": {
+      GET: answer(async (request) => {
+        refuseQuery(request);
+        return Response.json(await images.list());
+      }),
+      DELETE: answer(async (request) => {
+        const { reference } = checked(referenceQuery, queryOf(request), "query");
+        return Response.json(await images.remove(reference));
+      }),
+    },
+    "/v1/images/details": {
+      GET: answer(async (request) => {
+        const { reference } = checked(referenceQuery, queryOf(request), "query");
+        return Response.json(await images.inspect(reference));
+      }),
+    },
+    "/v1/images/pull": {
+      POST: answer(async (request, server) => {
+        const { reference, pull } = checkedJson(pullSchema, await bodyOf(request));
+        return linesResponse(images.pull(reference, { pull }), abortWith(request, server));
+      }),
+    },
+    "/v1/images/prune": {
+      POST: answer(async (request) => {
+        const { all } = checkedJson(pruneSchema, await bodyOf(request));
+        return Response.json(await images.prune({ all }));
+      }),
+    },
+  };
+}

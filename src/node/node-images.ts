@@ -1,0 +1,157 @@
+/** The images of this node, as its edges see them: what users do with them, and what must stay because it runs. */
+import type { PromiseTerms } from "../model/promise.ts";
+import type { Problem } from "../model/problem.ts";
+import { ProblemError } from "../model/problem.ts";
+import type { PullPolicy } from "../model/spec.ts";
+import type { Clock } from "../ports/clock.ts";
+import { imagesOf } from "../model/template.ts";
+import {
+  type Image,
+  type ImageDetails,
+  ImageError,
+  type ImageErrorInfo,
+  type ImageStore,
+  type ImageUse,
+  type PruneReport,
+  type PullProgress,
+  type StoredImage,
+} from "../ports/image-store.ts";
+
+/** One step of a pull that is watched: how far it is, and at its end the image. */
+export type PullEvent =
+  | { readonly kind: "progress"; readonly progress: PullProgress }
+  | { readonly kind: "done"; readonly image: Image };
+
+/** Rejects with ProblemError throughout. It concerns the node that is asked, never another one. */
+export interface ImagesApi {
+  list(): Promise<readonly StoredImage[]>;
+  inspect(reference: string): Promise<ImageDetails>;
+  /** Ends with `done`; leaving it early gives the pull up. */
+  pull(reference: string, options: { readonly pull: PullPolicy }): AsyncGenerator<PullEvent>;
+  remove(reference: string): Promise<PruneReport>;
+  prune(options: { readonly all: boolean }): Promise<PruneReport>;
+}
+
+export interface NodeImagesPorts {
+  readonly images: ImageStore;
+  readonly clock: Clock;
+  readonly book: { entries(): Iterable<HeldImages> };
+}
+
+/** A promise as far as images are concerned. */
+interface HeldImages {
+  readonly terms: PromiseTerms;
+  readonly report: { readonly imageDigest?: string };
+}
+
+/** Between two words on how far a pull is. */
+const progressPauseMs = 100;
+
+export class NodeImages implements ImagesApi {
+  readonly #images: ImageStore;
+  readonly #clock: Clock;
+  readonly #book: NodeImagesPorts["book"];
+
+  constructor(ports: NodeImagesPorts) {
+    this.#images = ports.images;
+    this.#clock = ports.clock;
+    this.#book = ports.book;
+  }
+
+  /** From here on nothing that the book needs is removed. */
+  start(): void {
+    this.#images.protect(() => imagesInUse(this.#book.entries()));
+  }
+
+  list(): Promise<readonly StoredImage[]> {
+    return told(() => this.#images.list());
+  }
+
+  inspect(reference: string): Promise<ImageDetails> {
+    return told(() => this.#images.inspect(reference));
+  }
+
+  async *pull(reference: string, options: { readonly pull: PullPolicy }): AsyncGenerator<PullEvent> {
+    yield* watched(this.#clock, (signal, onProgress) =>
+      this.#images.ensure(reference, { signal, pull: options.pull, onProgress }),
+    );
+  }
+
+  remove(reference: string): Promise<PruneReport> {
+    return told(() => this.#images.remove(reference));
+  }
+
+  prune(options: { readonly all: boolean }): Promise<PruneReport> {
+    return told(() => this.#images.prune(options));
+  }
+}
+
+/** What must stay: the images of all that is promised, and those that run under a name that has moved on. */
+function imagesInUse(entries: Iterable<HeldImages>): ImageUse {
+  const references: string[] = [];
+  const digests: string[] = [];
+  for (const { terms, report } of entries) {
+    references.push(...imagesOf(terms.template));
+    if (report.imageDigest !== undefined) digests.push(report.imageDigest);
+  }
+  return { references, digests };
+}
+
+/** Progress at the reader's pace and not too often: what was overtaken meanwhile is left out. */
+async function* watched(
+  clock: Clock,
+  work: (signal: AbortSignal, onProgress: (progress: PullProgress) => void) => Promise<Image>,
+): AsyncGenerator<PullEvent> {
+  const abort = new AbortController();
+  const news: { latest?: PullProgress; isOver: boolean } = { isOver: false };
+  const working = told(() => work(abort.signal, (progress) => void (news.latest = progress)));
+  const over = working.then(
+    () => void (news.isOver = true),
+    () => void (news.isOver = true),
+  );
+  try {
+    while (!news.isOver) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const cancel = clock.at(clock.now() + progressPauseMs, resolve);
+      await Promise.race([promise, over]);
+      cancel();
+      const { latest } = news;
+      delete news.latest;
+      if (latest !== undefined) yield { kind: "progress", progress: latest };
+    }
+    yield { kind: "done", image: await working };
+  } finally {
+    abort.abort();
+  }
+}
+
+/** The port's failures as problems. */
+async function told<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof ImageError)) throw error;
+    throw new ProblemError(problemOfImage(error.message, error.info), { cause: error });
+  }
+}
+
+const nextSteps: Readonly<Partial<Record<ImageErrorInfo["code"], string>>> = {
+  "not-found": "check the name and the tag",
+  "not-here": "muster image ls shows what is here; muster image pull brings it",
+  "in-use": "delete or change the deployments that need it first: muster promises --node",
+  unauthorized: "log in, or look at the name",
+  "plain-http": "exempt it with plainHttpRegistries if that is meant",
+  "disk-full": "make room, or remove what no deployment needs: muster image prune --all",
+};
+
+const codes: Readonly<Partial<Record<ImageErrorInfo["code"], Problem["code"]>>> = {
+  "bad-reference": "invalid-request",
+  "not-found": "not-found",
+  "not-here": "not-found",
+  "in-use": "conflict",
+};
+
+function problemOfImage(message: string, info: ImageErrorInfo): Problem {
+  const next = nextSteps[info.code];
+  return { code: codes[info.code] ?? "image-failed", message, ...(next === undefined ? {} : { next }) };
+}
