@@ -1,22 +1,36 @@
+import { Option } from "@commander-js/extra-typings";
+import { ok, refused, type Outcome } from "../../model/outcome.ts";
 import type { DeploymentSpec } from "../../model/spec.ts";
+import { pidsDefault, stopTimeoutMsDefault } from "../../model/template.ts";
 import {
+  parseCapabilityName,
+  parseFilePlace,
+  parseHostname,
+  parseMount,
+  parsePath,
+  parsePids,
+  parseRuntime,
+  parseStopSignal,
+  parseTmpfs,
+  parseUser,
+} from "../manifest/container-values.ts";
+import {
+  labelPattern,
   namePattern,
   parseEnvLine,
   parseImage,
   parseName,
   parsePort,
   parseReplicas,
-  publishedTwice,
-  sortedEnv,
+  stopTimeoutMsMax,
 } from "../manifest/fields.ts";
 import { parseCpu, parseMemory, parseSpan } from "../manifest/quantity.ts";
-import { Option } from "@commander-js/extra-typings";
 import type { CliContext } from "./console.ts";
 import { usageFailure } from "./failure.ts";
 import { flag, flags } from "./flags.ts";
 import { connect, type Program } from "./root.ts";
+import { templateOfFlags } from "./run-template.ts";
 import { showWrites, waitTimeoutMsDefault } from "./writes.ts";
-import { containerResourcesDefault, singleContainer } from "../../model/template.ts";
 
 export function registerRun(program: Program, context: CliContext): void {
   program
@@ -27,8 +41,50 @@ export function registerRun(program: Program, context: CliContext): void {
     .option("-r, --replicas <number>", "how many there shall be", flag(parseReplicas), 1)
     .option("-p, --publish <port>", "[PUBLISHED:]CONTAINER[/PROTOCOL]; may be repeated", flags(parsePort), [])
     .option("-e, --env <name=value>", "variable of the environment; may be repeated", flags(parseEnvLine), [])
-    .option("--cpu <amount>", "CPU to reserve, such as 500m", flag(parseCpu), 0)
-    .option("--memory <amount>", "memory to reserve, such as 64Mi", flag(parseMemory), 0)
+    .option("-l, --label <name=value>", "label of the deployment; may be repeated", flags(parseLabelLine), [])
+    .option(
+      "-v, --volume <mount>",
+      "VOLUME:TARGET[:ro], or /SOURCE:TARGET[:ro] of the machine; may be repeated",
+      flags(parseMount),
+      [],
+    )
+    .option("--tmpfs <target>", "TARGET[:SIZE], memory; may be repeated", flags(parseTmpfs), [])
+    .option(
+      "--file <place>",
+      "SOURCE:TARGET[:MODE], a text file of yours put into the spec; may be repeated",
+      flags(parseFilePlace),
+      [],
+    )
+    .option("--entrypoint <program>", "replaces the image's entrypoint")
+    .option("-u, --user <user>", "USER[:GROUP], names of the image or numbers", flag(parseUser))
+    .option("-w, --workdir <path>", "where the program starts", flag(parsePath))
+    .option("--hostname <name>", "what the machine is called inside", flag(parseHostname))
+    .option("--cpu <amount>", "CPU to reserve, and the limit, such as 500m", flag(parseCpu), 0)
+    .option("--memory <amount>", "memory to reserve, and the limit, such as 64Mi", flag(parseMemory), 0)
+    .option("--disk <amount>", "most bytes of its own layer and logs, such as 1Gi", flag(parseMemory), 0)
+    .option("--pids <number>", "most processes at a time", flag(parsePids), pidsDefault)
+    .option("--cap-add <name>", "capability to add; may be repeated", flags(parseCapabilityName), [])
+    .option(
+      "--cap-drop <name>",
+      "capability to drop, or ALL; may be repeated",
+      flags(parseCapabilityName),
+      [],
+    )
+    .option("--read-only", "it cannot write to its image")
+    .option("--allow-new-privileges", "set-user-id programs work")
+    .option("--user-namespace", "root inside is an unprivileged user of the machine")
+    .option("--runtime <name>", "what runs it, such as crun (default: the node's)", flag(parseRuntime))
+    .option("--stop-signal <signal>", "what asks it to end (default: the image's)", flag(parseStopSignal))
+    .addOption(
+      new Option("--stop-timeout <span>", "time between that and the kill")
+        .argParser(flag(parseStopTimeout))
+        .default(stopTimeoutMsDefault, "10s"),
+    )
+    .addOption(
+      new Option("--pull <policy>", "when the registry is asked for the image")
+        .choices(["missing", "always", "never"] as const)
+        .default("missing" as const),
+    )
     .addOption(
       new Option("--restart <policy>", "when an instance that ended is started again")
         .choices(["always", "on-failure", "never"] as const)
@@ -38,24 +94,11 @@ export function registerRun(program: Program, context: CliContext): void {
     .option("--timeout <span>", "how long to wait", flag(parseSpan), waitTimeoutMsDefault)
     .action(async (image, args, options, command) => {
       const given = command.optsWithGlobals();
-      const twice = publishedTwice(options.publish)[0];
-      if (twice !== undefined)
-        throw usageFailure(`--publish: port ${options.publish[twice.index]?.published} is published twice`);
-      const template = singleContainer(
-        {
-          image,
-          ...(args.length === 0 ? {} : { command: args }),
-          env: sortedEnv(new Map(options.env)),
-          resources: { ...containerResourcesDefault, cpuMillis: options.cpu, memoryBytes: options.memory },
-          ports: options.publish,
-        },
-        { restart: options.restart },
-      );
       const spec: DeploymentSpec = {
         namespace: given.namespace,
         name: options.name ?? nameOfImage(image),
         replicas: options.replicas,
-        template,
+        template: await templateOfFlags(image, args, options),
       };
       const client = connect(given, context);
       const answer = await client.declare(spec, { createOnly: true });
@@ -69,4 +112,17 @@ function nameOfImage(image: string): string {
   const name = path.replace(/:.*$/, "").replace(/[._]+/g, "-").slice(0, 63).replace(/-+$/, "");
   if (namePattern.test(name)) return name;
   throw usageFailure(`no name can be made of ${image}`, "give one with --name");
+}
+
+function parseLabelLine(text: string): Outcome<readonly [string, string], string> {
+  const at = text.indexOf("=");
+  if (at < 0) return refused("is not of the form NAME=value");
+  return labelPattern.test(text.slice(0, at))
+    ? ok([text.slice(0, at), text.slice(at + 1)])
+    : refused("has a name that is none for a label");
+}
+
+function parseStopTimeout(text: string): Outcome<number, string> {
+  const span = parseSpan(text);
+  return span.ok && span.value > stopTimeoutMsMax ? refused("is longer than an hour") : span;
 }

@@ -3,7 +3,7 @@ import * as v from "valibot";
 import { ok, refused, type Outcome } from "../../model/outcome.ts";
 import type { Problem } from "../../model/problem.ts";
 import { checkDocument, closedObject } from "../manifest/check.ts";
-import { listOf, parsedText, textOf } from "../manifest/deployment-schema.ts";
+import { listOf, parsedText, textOf } from "../manifest/text-schemas.ts";
 import { manifestProblem } from "../manifest/manifest.ts";
 import { parsePortNumber } from "../manifest/fields.ts";
 import { parseCpu, parseMemory } from "../manifest/quantity.ts";

@@ -35,15 +35,47 @@ export function checkDocument<Schema extends v.GenericSchema>(
 ): Outcome<v.InferOutput<Schema>, readonly Fault[]> {
   const result = v.safeParse(schema, document.value);
   if (result.success) return ok(result.output);
-  const faults = result.issues.map((issue): Fault => {
-    const path = pathOf(issue);
-    const key = path.at(-1);
-    if (issue.type === "never" && typeof key === "string")
-      return { ...document.place(path, "key"), message: unknownKey(key, issue.message) };
-    const message = issue.input === undefined ? `${String(key)} is missing` : issue.message;
-    return { ...document.place(path, "value"), message };
-  });
-  return refused(faults);
+  return refused(result.issues.map((issue) => faultOf(issue, document)));
+}
+
+/** Rounds of `checkWhole`: names, then fields of fields, then what does not fit together. */
+const roundsMax = 4;
+
+/**
+ * As `checkDocument`; what shows only once faulty fields are out of the way is told as well. `mend` gives the value
+ * without what stands at those paths, or undefined when nothing is left to look at.
+ */
+export function checkWhole<Schema extends v.GenericSchema>(
+  schema: Schema,
+  document: SourceDocument,
+  mend: (value: unknown, paths: readonly (readonly PathKey[])[]) => unknown,
+): Outcome<v.InferOutput<Schema>, readonly Fault[]> {
+  const first = v.safeParse(schema, document.value);
+  if (first.success) return ok(first.output);
+  const faults = new Map<string, Fault>();
+  let { issues } = first;
+  let { value } = document;
+  for (let round = 1; round <= roundsMax; round += 1) {
+    for (const issue of issues) {
+      const fault = faultOf(issue, document);
+      faults.set(JSON.stringify([fault.line, fault.column, fault.path, fault.message]), fault);
+    }
+    value = mend(value, issues.map(pathOf));
+    if (value === undefined) break;
+    const again = v.safeParse(schema, value);
+    if (again.success) break;
+    issues = again.issues;
+  }
+  return refused([...faults.values()]);
+}
+
+function faultOf(issue: v.BaseIssue<unknown>, document: SourceDocument): Fault {
+  const path = pathOf(issue);
+  const key = path.at(-1);
+  if (issue.type === "never" && typeof key === "string")
+    return { ...document.place(path, "key"), message: unknownKey(key, issue.message) };
+  const message = issue.input === undefined ? `${String(key)} is missing` : issue.message;
+  return { ...document.place(path, "value"), message };
 }
 
 /** The keys that lead to an issue's value. */

@@ -1,186 +1,241 @@
 /**
  * Muster's own manifest format. Scalars arrive as the text the user wrote (see source.ts), so each
- * field says what its text has to be.
+ * field says what its text has to be. What `muster explain` and the reference say is in here, too.
  */
 import * as v from "valibot";
-import type { Outcome } from "../../model/outcome.ts";
-import type { DeploymentSpec, PortSpec } from "../../model/spec.ts";
-import { closedObject, describe } from "./check.ts";
-import {
-  envNamePattern,
-  listLengthMax,
-  parseEnvLine,
-  parseImage,
-  parseName,
-  parsePort,
-  parsePortNumber,
-  parseReplicas,
-  publishedTwice,
-  sortedEnv,
-  stopTimeoutMsMax,
-  textLengthMax,
-} from "./fields.ts";
-import { parseCpu, parseMemory, parseSpan } from "./quantity.ts";
-import { containerResourcesDefault, singleContainer, stopTimeoutMsDefault } from "../../model/template.ts";
-
-function expected(what: string) {
-  return (issue: v.BaseIssue<unknown>): string => `expected ${what}, found ${describe(issue.input)}`;
-}
-
-export function textOf(what: string) {
-  return v.pipe(
-    v.string(expected(what)),
-    v.maxLength(textLengthMax, `longer than ${textLengthMax} characters`),
-    v.check((text) => !text.includes("\0"), "holds a NUL character"),
-  );
-}
-
-/** Text that `parse` turns into a value; `what` says what is expected when it is no text at all. */
-export function parsedText<T>(what: string, parse: (text: string) => Outcome<T, string>) {
-  return v.pipe(
-    textOf(what),
-    v.rawTransform<string, T>(({ dataset, addIssue, NEVER }) => {
-      const outcome = parse(dataset.value);
-      if (outcome.ok) return outcome.value;
-      addIssue({ message: `${describe(dataset.value)} ${outcome.error}` });
-      return NEVER;
-    }),
-  );
-}
-
-function choice<const Options extends readonly string[]>(options: Options) {
-  const list = `${options.slice(0, -1).join(", ")} or ${options.at(-1) ?? ""}`;
-  return v.picklist(options, expected(list));
-}
-
-export function listOf<const Item extends v.GenericSchema>(what: string, item: Item) {
-  return v.pipe(
-    v.array(item, expected(what)),
-    v.maxLength(listLengthMax, `more than ${listLengthMax} items`),
-  );
-}
-
-const programText = textOf("text");
-const programSchema = listOf('a list of texts such as [sleep, "60"]', programText);
-
-const envSchema = v.pipe(
-  v.union(
-    [v.array(v.unknown()), v.record(v.string(), v.unknown())],
-    expected("a map, or a list of NAME=value"),
-  ),
-  v.rawTransform<unknown[] | Record<string, unknown>, Readonly<Record<string, string>>>(
-    ({ dataset, addIssue }) => {
-      const values = new Map<string, string>();
-      const input = dataset.value;
-      const fail = (key: string | number, value: unknown, message: string): void => {
-        addIssue({ message, input: value, path: [envItem(input, key, value)] });
-      };
-      const add = (name: string, value: string, key: string | number): void => {
-        if (values.has(name)) fail(key, value, `${name} is set a second time`);
-        else if (value.length > textLengthMax) fail(key, value, `longer than ${textLengthMax} characters`);
-        else if (value.includes("\0")) fail(key, value, "holds a NUL character");
-        else values.set(name, value);
-      };
-      if (Array.isArray(input)) {
-        input.forEach((line, index) => {
-          const parsed = typeof line === "string" ? parseEnvLine(line) : undefined;
-          if (parsed === undefined) fail(index, line, `expected NAME=value, found ${describe(line)}`);
-          else if (parsed.ok) add(parsed.value[0], parsed.value[1], index);
-          else fail(index, line, `${describe(line)} ${parsed.error}`);
-        });
-      } else
-        for (const [name, value] of Object.entries(input)) {
-          if (!envNamePattern.test(name)) fail(name, value, `${describe(name)} is no name of a variable`);
-          else if (value === null) add(name, "", name);
-          else if (typeof value === "string") add(name, value, name);
-          else fail(name, value, `expected text, found ${describe(value)}`);
-        }
-      return sortedEnv(values);
-    },
-  ),
-);
-
-function envItem(
-  input: Record<string, unknown> | unknown[],
-  key: string | number,
-  value: unknown,
-): v.IssuePathItem {
-  if (Array.isArray(input)) return { type: "array", origin: "value", input, key: Number(key), value };
-  return { type: "object", origin: "value", input, key: String(key), value };
-}
-
-const portNumber = parsedText("a port number", parsePortNumber);
-
-const portObject = v.pipe(
-  closedObject({
-    container: portNumber,
-    published: v.optional(portNumber),
-    protocol: v.optional(choice(["tcp", "udp"]), "tcp"),
-  }),
-  v.transform(({ container, published, protocol }): PortSpec =>
-    published === undefined ? { container, protocol } : { container, published, protocol },
-  ),
-);
-
-const portSchema = v.lazy((input) =>
-  typeof input === "string" ? parsedText("a port", parsePort) : portObject,
-);
-
-const portsSchema = v.pipe(
-  listOf("a list of ports", portSchema),
-  v.rawCheck(({ dataset, addIssue }) => {
-    if (!dataset.typed) return;
-    for (const { index, first } of publishedTwice(dataset.value))
-      addIssue({
-        message: `publishes the same port as ports[${first}]`,
-        path: [
-          { type: "array", origin: "value", input: dataset.value, key: index, value: dataset.value[index] },
-        ],
-      });
-  }),
-);
-
-const resourcesSchema = v.pipe(
-  closedObject({
-    cpu: v.optional(parsedText("an amount of CPU such as 500m", parseCpu), "0"),
-    memory: v.optional(parsedText("an amount of memory such as 64Mi", parseMemory), "0"),
-  }),
-  v.transform(({ cpu, memory }) => ({ cpuMillis: cpu, memoryBytes: memory })),
-);
+import type { ContainerTemplate, DeploymentSpec, ReplicaTemplate } from "../../model/spec.ts";
+import { mainContainerName, stopTimeoutMsDefault } from "../../model/template.ts";
+import { canonicalTemplate } from "./canonical.ts";
+import { closedObject } from "./check.ts";
+import { conflictsOf, type Conflict } from "./conflicts.ts";
+import { containerEntries, containerOf, initEntries, type ContainerFields } from "./container-schema.ts";
+import { parseHostname, parseRuntime } from "./container-values.ts";
+import { containersMax, labelPattern, parseName, parseReplicas, stopTimeoutMsMax } from "./fields.ts";
+import { exactSpan, parseSpan } from "./quantity.ts";
+import { choice, expected, field, issuePath, namedTexts, parsedText } from "./text-schemas.ts";
 
 const stopTimeoutSchema = v.pipe(
   parsedText("a span of time such as 10s", parseSpan),
   v.maxValue(stopTimeoutMsMax, "longer than an hour"),
 );
 
+export const replicaEntries = {
+  name: field(parsedText("a name", parseName), {
+    type: "name",
+    meaning:
+      "A DNS label: lower-case letters, digits and hyphens, 63 characters at most. Unique within its namespace.",
+    example: "web",
+  }),
+  namespace: v.optional(
+    field(parsedText("a namespace", parseName), {
+      type: "name",
+      meaning: "A DNS label.",
+      example: "shop",
+      absent: "that of `-n`, or `default`",
+    }),
+  ),
+  replicas: v.optional(
+    field(parsedText("a whole number", parseReplicas), {
+      type: "whole number",
+      meaning: "How many run, 0 to 10,000.",
+      example: "3",
+    }),
+    "1",
+  ),
+  labels: v.optional(
+    field(namedTexts({ what: "label", pattern: labelPattern }), {
+      type: "map, or list of NAME=value",
+      meaning:
+        "What users note of the deployment. They are a part of what runs: another label is another spec.",
+      example: "{team: shop}",
+    }),
+    {},
+  ),
+  restart: v.optional(
+    field(choice(["always", "on-failure", "never"]), {
+      type: "always, on-failure or never",
+      meaning:
+        "When a container that ended is started again: `on-failure` after an exit code other than 0. The first time at once, then with growing pauses.",
+      example: "on-failure",
+    }),
+    "always",
+  ),
+  stopTimeout: v.optional(
+    field(stopTimeoutSchema, {
+      type: "span of time",
+      meaning: "Time between the stop signal and the kill, an hour at most. A bare number is seconds.",
+      example: "30s",
+    }),
+    exactSpan(stopTimeoutMsDefault),
+  ),
+  runtime: v.optional(
+    field(parsedText("a runtime", parseRuntime), {
+      type: "name, or absolute path",
+      meaning: "What runs the containers: a runtime of the node, or the path of one.",
+      example: "crun",
+      absent: "the node's",
+    }),
+  ),
+  hostname: v.optional(
+    field(parsedText("a host name", parseHostname), {
+      type: "host name",
+      meaning: "What the machine is called inside, the same in every container and replica.",
+      example: "web.example.com",
+      absent: "NAME-REPLICA",
+    }),
+  ),
+};
+
+function containersOf<const Entries extends v.ObjectEntries>(entries: Entries) {
+  return v.pipe(
+    v.array(closedObject(entries), expected("a list of containers")),
+    v.maxLength(containersMax, `more than ${containersMax} items`),
+  );
+}
+
+const named = {
+  name: v.optional(
+    field(parsedText("a name", parseName), {
+      type: "name",
+      meaning: "Unique among the containers of a replica.",
+      example: "web",
+      absent: "`main` for a container that is alone",
+    }),
+  ),
+};
+
+export const longEntries = {
+  containers: field(
+    v.pipe(
+      containersOf({ ...named, ...containerEntries }),
+      v.minLength(1, "expected at least one container"),
+    ),
+    {
+      type: "list of containers",
+      meaning:
+        "What a replica runs, side by side on one node: they share network, host name and IPC. Started in this order, stopped in the reverse. With one container, its fields may stand at the top instead.",
+      example: "[{name: web, image: nginx}, {name: log, image: tail}]",
+    },
+  ),
+  initContainers: v.optional(
+    field(containersOf({ ...named, ...initEntries }), {
+      type: "list of containers",
+      meaning:
+        "Run one after another, each to a successful end, before any of `containers` starts. They have no ports, probes, hook and stop signal.",
+      example: "[{name: init, image: busybox, command: [sleep, 1]}]",
+    }),
+    [],
+  ),
+};
+
+type At = (list: "containers" | "initContainers", index: number) => Conflict["path"];
+
+function templateOf(
+  fields: Pick<
+    v.InferOutput<v.ObjectSchema<typeof replicaEntries, undefined>>,
+    "labels" | "restart" | "stopTimeout" | "runtime" | "hostname"
+  >,
+  containers: readonly ContainerTemplate[],
+  initContainers: readonly ContainerTemplate[],
+): ReplicaTemplate {
+  return {
+    labels: fields.labels,
+    initContainers,
+    containers,
+    restart: fields.restart,
+    stopTimeoutMs: fields.stopTimeout,
+    ...(fields.runtime === undefined ? {} : { runtime: fields.runtime }),
+    ...(fields.hostname === undefined ? {} : { hostname: fields.hostname }),
+  };
+}
+
+type AddIssue = (info: {
+  readonly message: string;
+  readonly path?: [v.IssuePathItem, ...v.IssuePathItem[]];
+}) => void;
+
+/** Names each conflict at its place in the document. */
+function addConflicts(spec: { readonly template: ReplicaTemplate }, at: At, addIssue: AddIssue): void {
+  for (const { path, message } of conflictsOf(spec.template, at)) {
+    const items = issuePath(spec, path);
+    addIssue({ message, ...(items === undefined ? {} : { path: items }) });
+  }
+}
+
+const shortSchema = v.pipe(
+  closedObject({ ...replicaEntries, ...containerEntries }),
+  v.transform((fields) => ({
+    namespace: fields.namespace,
+    name: fields.name,
+    replicas: fields.replicas,
+    template: templateOf(fields, [containerOf(mainContainerName, fields)], []),
+  })),
+  v.rawCheck(({ dataset, addIssue }) => {
+    if (dataset.typed) addConflicts(dataset.value, () => [], addIssue);
+  }),
+);
+
+/** Fields that belong into one of the containers once these are listed. */
+const misplaced = Object.fromEntries(
+  Object.keys(containerEntries).map((key) => [
+    key,
+    v.optional(
+      v.custom<never>(
+        () => false,
+        "cannot stand beside containers: move it into the container that it is for",
+      ),
+    ),
+  ]),
+);
+
+const longSchema = v.pipe(
+  closedObject({ ...replicaEntries, ...longEntries, ...misplaced }),
+  v.rawTransform(({ dataset, addIssue }) => {
+    const fields = dataset.value;
+    const nameOf = (
+      list: "containers" | "initContainers",
+      container: ContainerFields & { readonly name?: string | undefined },
+      index: number,
+    ): string => {
+      if (container.name !== undefined) return container.name;
+      if (list === "containers" && fields.containers.length === 1) return mainContainerName;
+      const path = issuePath(fields, [list, index, "name"]);
+      addIssue({
+        message: "name is missing: a container that is not alone needs one",
+        ...(path === undefined ? {} : { path }),
+      });
+      return `${list}-${index}`;
+    };
+    const containers = fields.containers.map((one, index) =>
+      containerOf(nameOf("containers", one, index), one),
+    );
+    const inits = fields.initContainers.map((one, index) =>
+      containerOf(nameOf("initContainers", one, index), one),
+    );
+    return {
+      namespace: fields.namespace,
+      name: fields.name,
+      replicas: fields.replicas,
+      template: templateOf(fields, containers, inits),
+    };
+  }),
+  v.rawCheck(({ dataset, addIssue }) => {
+    if (dataset.typed) addConflicts(dataset.value, (list, index) => [list, index], addIssue);
+  }),
+);
+
+function isLong(input: unknown): boolean {
+  return typeof input === "object" && input !== null && ("containers" in input || "initContainers" in input);
+}
+
 /** `namespace` is that of a deployment that names none. */
 export const deploymentSchema = (namespace: string) =>
   v.pipe(
-    closedObject({
-      name: parsedText("a name", parseName),
-      namespace: v.optional(parsedText("a namespace", parseName), namespace),
-      replicas: v.optional(parsedText("a whole number", parseReplicas), "1"),
-      image: parsedText("an image reference", parseImage),
-      entrypoint: v.optional(programSchema),
-      command: v.optional(programSchema),
-      env: v.optional(envSchema, {}),
-      resources: v.optional(resourcesSchema, {}),
-      ports: v.optional(portsSchema, []),
-      restart: v.optional(choice(["always", "on-failure", "never"]), "always"),
-      stopTimeout: v.optional(stopTimeoutSchema, `${stopTimeoutMsDefault}ms`),
-    }),
-    v.transform((fields): DeploymentSpec => {
-      const template = singleContainer(
-        {
-          image: fields.image,
-          ...(fields.entrypoint === undefined ? {} : { entrypoint: fields.entrypoint }),
-          ...(fields.command === undefined ? {} : { command: fields.command }),
-          env: fields.env,
-          resources: { ...containerResourcesDefault, ...fields.resources },
-          ports: fields.ports,
-        },
-        { restart: fields.restart, stopTimeoutMs: fields.stopTimeout },
-      );
-      return { namespace: fields.namespace, name: fields.name, replicas: fields.replicas, template };
-    }),
+    v.lazy((input: unknown) => (isLong(input) ? longSchema : shortSchema)),
+    v.transform((spec): DeploymentSpec => ({
+      namespace: spec.namespace ?? namespace,
+      name: spec.name,
+      replicas: spec.replicas,
+      template: canonicalTemplate(spec.template),
+    })),
   );

@@ -10,8 +10,20 @@ export const envNamePattern = /^[A-Za-z_][A-Za-z0-9_.-]*$/;
 export const imagePattern =
   /^(?:(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?\/)?[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[0-9a-f]{64}|@sha512:[0-9a-f]{128})?$/;
 
+/** Keys of labels: what Kubernetes allows, prefix and name in one. */
+export const labelPattern = /^[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,251}[A-Za-z0-9])?$/;
+/** A token (RFC 9110, 5.6.2). */
+export const headerNamePattern = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/;
+/** Path and query of a request line: no space, nothing that ends it. */
+export const httpPathPattern = /^\/[\x21-\x7e]{0,4095}$/;
+
 export const imageLengthMax = 512;
 export const stopTimeoutMsMax = 3_600_000;
+/** Of the times of a probe. */
+export const spanMsMax = 86_400_000;
+export const logFilesMax = 100;
+/** Containers of one replica, and init containers of one. */
+export const containersMax = 64;
 /** Bounds of lists and of single texts in them: what fits into one log entry with room to spare. */
 export const listLengthMax = 256;
 export const textLengthMax = 32_768;
@@ -35,6 +47,13 @@ export function parseReplicas(text: string): Outcome<number, string> {
   return replicas <= replicasMax
     ? ok(replicas)
     : refused(`is more than the ${replicasMax} replicas a deployment may have`);
+}
+
+export function parseLogFiles(text: string): Outcome<number, string> {
+  const files = Number(text);
+  return /^\d{1,3}$/.test(text) && files >= 1 && files <= logFilesMax
+    ? ok(files)
+    : refused(`is not a whole number from 1 to ${logFilesMax}`);
 }
 
 /** `NAME=value`; the value may be empty and may hold more equals signs. */
@@ -71,22 +90,6 @@ export function parsePort(text: string): Outcome<PortSpec, string> {
   const published = parsePortNumber(match[1]);
   if (!published.ok) return refused("has a published port that is not between 1 and 65535");
   return ok({ container: container.value, published: published.value, protocol });
-}
-
-/** Pairs of indexes of ports that claim the same published port of a node. */
-export function publishedTwice(
-  ports: readonly PortSpec[],
-): readonly { readonly index: number; readonly first: number }[] {
-  const seen = new Map<string, number>();
-  const twice: { index: number; first: number }[] = [];
-  ports.forEach((port, index) => {
-    if (port.published === undefined) return;
-    const key = `${port.published}/${port.protocol}`;
-    const first = seen.get(key);
-    if (first === undefined) seen.set(key, index);
-    else twice.push({ index, first });
-  });
-  return twice;
 }
 
 /** Sorted, so that the order in a file never decides whether two specs are the same. */

@@ -2,8 +2,9 @@
 import { ok, refused, type Outcome } from "../../model/outcome.ts";
 import type { Place, Problem } from "../../model/problem.ts";
 import { deploymentName, type DeploymentSpec } from "../../model/spec.ts";
-import { checkDocument } from "./check.ts";
+import { checkWhole } from "./check.ts";
 import { deploymentSchema } from "./deployment-schema.ts";
+import { mended } from "./mended.ts";
 import { specBytesMax } from "./fields.ts";
 import { readSource, type Fault, type SourceDocument } from "./source.ts";
 
@@ -67,7 +68,7 @@ function parseDocument(
         message: "this is a Kubernetes manifest, which is not supported; write a Muster manifest",
       },
     ]);
-  const spec = checkDocument(deploymentSchema(namespace), document);
+  const spec = checkWhole(deploymentSchema(namespace), document, mended);
   if (spec.ok && JSON.stringify(spec.value).length > specBytesMax)
     return refused([
       { ...document.place([], "value"), message: `the spec is larger than ${specBytesMax / 1024} KiB` },

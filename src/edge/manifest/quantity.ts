@@ -69,18 +69,38 @@ export const memoryBytesMin = 1024 * 1024;
 
 /** Bytes; 0 asks for none. */
 export function parseMemory(text: string): Outcome<number, string> {
+  return parseBytes(text, "memory", memoryBytesMin);
+}
+
+/** Least size of what is kept in files or in memory, bytes: a page. */
+export const sizeBytesMin = 4096;
+
+/** Bytes of a file system; 0 sets no limit. */
+export function parseSize(text: string): Outcome<number, string> {
+  return parseBytes(text, "bytes", sizeBytesMin);
+}
+
+/** Least size of a log file, bytes: some lines of the longest kind. */
+export const logBytesMin = 64 * 1024;
+
+export function parseLogBytes(text: string): Outcome<number, string> {
+  const value = parseBytes(text, "bytes", logBytesMin);
+  return value.ok && value.value === 0 ? refused(`is less than ${exactBytes(logBytesMin)}`) : value;
+}
+
+function parseBytes(text: string, what: string, min: number): Outcome<number, string> {
   const value = parseQuantity(text, 1n);
   if (!value.ok)
     return refused(
       value.error.startsWith("is not")
-        ? "is not an amount of memory such as 64Mi, 1.5Gi or 500M"
+        ? `is not an amount of ${what} such as 64Mi, 1.5Gi or 500M`
         : value.error,
     );
-  if (value.value === 0 || value.value >= memoryBytesMin) return value;
+  if (value.value === 0 || value.value >= min) return value;
   return refused(
     /[0-9]m$/.test(text)
       ? `is less than a byte's worth: m means thousandths, write ${text.slice(0, -1)}Mi`
-      : "is less than 1Mi",
+      : `is less than ${exactBytes(min)}`,
   );
 }
 
@@ -117,4 +137,21 @@ export function formatBytes(bytes: number): string {
     unit += 1;
   }
   return `${Math.round(value * 10) / 10}${units[unit] ?? ""}`;
+}
+
+/** With nothing rounded away: `64Mi`, `1536Mi`, `1000`. */
+export function exactBytes(bytes: number): string {
+  for (const [unit, power] of [...binaryPowers].toReversed()) {
+    const size = 2 ** Number(power);
+    if (bytes >= size && bytes % size === 0) return `${bytes / size}${unit}`;
+  }
+  return `${bytes}`;
+}
+
+/** With nothing rounded away: `90s`, `2m`, `1h`, `1500ms`. */
+export function exactSpan(spanMs: number): string {
+  if (spanMs === 0) return "0s";
+  for (const [unit, size] of [...spanUnits].toReversed())
+    if (unit !== "" && spanMs % size === 0) return `${spanMs / size}${unit}`;
+  return `${spanMs}ms`;
 }

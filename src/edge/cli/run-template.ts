@@ -1,0 +1,119 @@
+/** What the flags of `muster run` declare, checked as a manifest is. */
+import type {
+  FileSpec,
+  Mount,
+  PortSpec,
+  PullPolicy,
+  ReplicaTemplate,
+  RestartPolicy,
+} from "../../model/spec.ts";
+import { singleContainer } from "../../model/template.ts";
+import { canonicalTemplate } from "../manifest/canonical.ts";
+import { conflictsOf } from "../manifest/conflicts.ts";
+import { contentLengthMax, type FilePlace } from "../manifest/container-values.ts";
+import { formatPath } from "../manifest/source.ts";
+import { usageFailure } from "./failure.ts";
+
+type Pair = readonly [string, string];
+
+export interface RunFlags {
+  readonly publish: readonly PortSpec[];
+  readonly env: readonly Pair[];
+  readonly label: readonly Pair[];
+  readonly cpu: number;
+  readonly memory: number;
+  readonly disk: number;
+  readonly pids: number;
+  readonly restart: RestartPolicy;
+  readonly pull: PullPolicy;
+  readonly entrypoint?: string | undefined;
+  readonly workdir?: string | undefined;
+  readonly user?: string | undefined;
+  readonly hostname?: string | undefined;
+  readonly runtime?: string | undefined;
+  readonly stopSignal?: string | undefined;
+  readonly stopTimeout: number;
+  readonly volume: readonly Mount[];
+  readonly tmpfs: readonly Mount[];
+  readonly file: readonly FilePlace[];
+  readonly capAdd: readonly string[];
+  readonly capDrop: readonly string[];
+  readonly readOnly?: true | undefined;
+  readonly allowNewPrivileges?: true | undefined;
+  readonly userNamespace?: true | undefined;
+}
+
+/** Reads the files that `--file` names; throws a usage failure for what cannot be read or does not fit together. */
+export async function templateOfFlags(
+  image: string,
+  command: readonly string[],
+  flags: RunFlags,
+): Promise<ReplicaTemplate> {
+  const { entrypoint, workdir, user, hostname, runtime, stopSignal } = flags;
+  const template = singleContainer(
+    {
+      image,
+      pull: flags.pull,
+      ...(entrypoint === undefined ? {} : { entrypoint: [entrypoint] }),
+      ...(command.length === 0 ? {} : { command }),
+      env: textsOf("--env", flags.env),
+      ...(workdir === undefined ? {} : { workingDirectory: workdir }),
+      ...(user === undefined ? {} : { user }),
+      resources: {
+        cpuMillis: flags.cpu,
+        memoryBytes: flags.memory,
+        pids: flags.pids,
+        ephemeralBytes: flags.disk,
+      },
+      ports: flags.publish,
+      ...(stopSignal === undefined ? {} : { stopSignal }),
+      capabilities: { add: flags.capAdd, drop: flags.capDrop },
+      readOnlyRoot: flags.readOnly ?? false,
+      allowNewPrivileges: flags.allowNewPrivileges ?? false,
+      userNamespace: flags.userNamespace ?? false,
+      mounts: [...flags.volume, ...flags.tmpfs],
+      files: await Promise.all(flags.file.map(fileOf)),
+    },
+    {
+      labels: textsOf("--label", flags.label),
+      restart: flags.restart,
+      stopTimeoutMs: flags.stopTimeout,
+      ...(runtime === undefined ? {} : { runtime }),
+      ...(hostname === undefined ? {} : { hostname }),
+    },
+  );
+  const conflict = conflictsOf(template, () => [])[0];
+  if (conflict !== undefined) throw usageFailure(`${formatPath(conflict.path)} ${conflict.message}`);
+  return canonicalTemplate(template);
+}
+
+function textsOf(flag: string, pairs: readonly Pair[]): Readonly<Record<string, string>> {
+  const texts = new Map<string, string>();
+  for (const [name, value] of pairs) {
+    if (value.includes("\0")) throw usageFailure(`${flag}: the value of ${name} holds a NUL character`);
+    texts.set(name, value);
+  }
+  return Object.fromEntries(texts);
+}
+
+async function fileOf({ source, path, mode }: FilePlace): Promise<FileSpec> {
+  const file = Bun.file(source);
+  let content: string;
+  try {
+    if ((await file.stat()).isDirectory()) throw usageFailure(`--file: ${source} is a directory`);
+    if (file.size > 4 * contentLengthMax)
+      throw usageFailure(`--file: ${source} is larger than 128 Ki characters`);
+    content = new TextDecoder("utf-8", { fatal: true }).decode(await file.bytes());
+  } catch (error) {
+    if (error instanceof Error && "code" in error && typeof error.code === "string" && "syscall" in error)
+      throw usageFailure(`--file: cannot read ${source}: ${error.message}`);
+    if (error instanceof TypeError)
+      throw usageFailure(`--file: ${source} is no text in UTF-8`, "put it on a volume or into the image");
+    throw error;
+  }
+  if (content.length > contentLengthMax)
+    throw usageFailure(`--file: ${source} is larger than 128 Ki characters`);
+  if (content.includes("\0"))
+    throw usageFailure(`--file: ${source} holds a NUL character`, "put it on a volume or into the image");
+  return { path, content, mode };
+}
