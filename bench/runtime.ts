@@ -4,16 +4,11 @@
  */
 import { mkdirSync, readFileSync, rmdirSync, writeFileSync, existsSync } from "node:fs";
 import { join } from "node:path";
-import {
-  bundlePaths,
-  createBundle,
-  runtimeDirectories,
-  type BundlePaths,
-} from "../src/adapters/runtimes/oci/bundle.ts";
+import { bundlePaths, runtimeDirectories, type BundlePaths } from "../src/adapters/runtimes/oci/bundle.ts";
 import { runConmon } from "../src/adapters/runtimes/oci/conmon.ts";
-import { writeContainerFiles } from "../src/adapters/runtimes/oci/container-files.ts";
-import { ociConfig } from "../src/adapters/runtimes/oci/oci-config.ts";
-import { OverlayMounts } from "../src/adapters/runtimes/oci/overlay.ts";
+import { openMachine, type Machine } from "../src/adapters/runtimes/oci/machine.ts";
+import { makeBundle } from "../src/adapters/runtimes/oci/make-bundle.ts";
+import { Sandboxes } from "../src/adapters/runtimes/oci/sandbox.ts";
 import { defined } from "../src/model/assert.ts";
 import type { Fabric } from "../src/ports/fabric.ts";
 import { makeFabricRig } from "../test/integration/fabric-rig.ts";
@@ -72,24 +67,25 @@ function print(what: string, samples: readonly Sample[]): void {
 }
 
 /** The same bundle as the runtime makes, mounted and configured, so that only conmon and runc are timed. */
-function bareBundle(rig: OciRig, overlays: OverlayMounts, id: string): BundlePaths {
+async function bareBundle(rig: OciRig, machine: Machine, id: string): Promise<BundlePaths> {
   const directories = runtimeDirectories(rig.options.root);
   for (const directory of Object.values(directories)) mkdirSync(directory, { recursive: true });
   const paths = bundlePaths(directories, id);
-  const spec = rig.spec(id, sleep);
-  const cgroup = `${rig.options.cgroupParent}/${id}`;
-  createBundle(paths, spec, cgroup);
-  overlays.mount(paths.merged, { layers: spec.layers, upper: paths.upper, work: paths.work });
-  const config = ociConfig({
-    spec,
-    user: { uid: 0, gid: 0, additionalGids: [] },
-    cgroup,
-    pidsMax: rig.options.pidsMax,
-    filesMax: 1024,
-    hasSwapLimit: false,
-    files: writeContainerFiles(paths, spec),
-  });
-  writeFileSync(paths.config, JSON.stringify(config));
+  const sandboxes = new Sandboxes(
+    { mounts: machine.mounts, isUsed: () => true },
+    { directory: directories.sandboxes },
+  );
+  await makeBundle(
+    rig.spec(id, sleep),
+    paths,
+    { machine, sandboxes },
+    {
+      program: machine.program(rig.options.runtimePath),
+      cgroup: `${rig.options.cgroupParent}/${id}`,
+      pidsMax: rig.options.pidsMax,
+      logs: { fileBytes: rig.options.logBytesMax, files: 1 },
+    },
+  );
   return paths;
 }
 
@@ -109,7 +105,7 @@ async function benchContainers(): Promise<void> {
   const base = makeOciRig();
   const meter = new CpuMeter(base.options.cgroupParent.slice(1));
   const runtime = base.open();
-  const overlays = new OverlayMounts();
+  const machine = openMachine(base.options);
   try {
     const samples = { ours: [] as Sample[], bare: [] as Sample[], removed: [] as Sample[] };
     await runtime.list();
@@ -119,7 +115,7 @@ async function benchContainers(): Promise<void> {
         await runtime.start(`ours-${round + 2}`);
       });
       const bareId = `bare-${round + 2}`;
-      const paths = bareBundle(base, overlays, bareId);
+      const paths = await bareBundle(base, machine, bareId);
       const bare = await measure(meter, () => runBare(base, bareId, paths));
       await runtime.remove(bareId);
       const removed = await measure(meter, () => runtime.remove(`ours-${round + 2}`));
@@ -146,7 +142,7 @@ async function benchContainers(): Promise<void> {
     ]);
     await next.close();
   } finally {
-    overlays.close();
+    machine.mounts.close();
     await runtime.close();
     await base.dispose();
     meter.close();

@@ -115,6 +115,7 @@ export class InstanceSteps {
 /** Codes for which trying again soon will not help. */
 const permanentCodes: ReadonlySet<string> = new Set([
   "bad-command",
+  "bad-spec",
   "bad-reference",
   "bad-archive",
   "bad-manifest",

@@ -36,7 +36,7 @@ export interface ContainerSpec {
   /** 0 means no limit. */
   readonly cpuMillis: number;
   readonly memoryBytes: number;
-  /** Undefined or 0: no limit. */
+  /** Undefined or 0: as many as the node lets any container have. */
   readonly pids?: number;
   /** Of the writable layer and the logs; undefined or 0: no limit. */
   readonly ephemeralBytes?: number;
@@ -47,7 +47,7 @@ export interface ContainerSpec {
   readonly mounts?: readonly ContainerMount[];
   readonly files?: readonly FileSpec[];
   readonly logs?: LogLimits;
-  /** Name of a runtime, such as `runc`; undefined: the node's default. */
+  /** Name or absolute path of a runtime, such as `runc`; undefined: the node's default. */
   readonly runtime?: string;
 }
 
@@ -60,6 +60,10 @@ export interface ContainerStatus {
   /** 128 + signal for a death by signal. Present when exited. */
   readonly exitCode?: number;
   readonly oomKilled?: boolean;
+  /** It runs, but its monitor has died: neither its output nor its exit code will be known. */
+  readonly isUnwatched?: boolean;
+  /** Why the node ended it, for people; undefined when it was not the node. */
+  readonly message?: string;
 }
 
 export interface LogLine {
@@ -113,9 +117,16 @@ export interface ContainerRuntime {
   remove(id: string): Promise<void>;
   /** All containers this runtime keeps under its own directory, ended ones included. */
   list(): Promise<readonly ContainerStatus[]>;
-  /** Called with the new status whenever a container ends. At least once per end; the returned function stops it. */
+  /**
+   * Called with the new status whenever a container ends, at least once per end, and when one that runs loses its monitor.
+   * The returned function stops it.
+   */
   watch(listener: (status: ContainerStatus) => void): () => void;
   logs(id: string, options: LogOptions): AsyncIterable<LogLine>;
+  /**
+   * A program that is not there ends at once with 127, one that cannot be executed with 126; why is said on
+   * its standard error. Rejects only when nothing can be run in the container.
+   */
   exec(id: string, request: ExecRequest): Promise<ExecSession>;
   /** Stops watching; containers go on. */
   close(): Promise<void>;
@@ -130,6 +141,8 @@ export type RuntimeErrorInfo =
       readonly id: string;
       readonly detail: string;
     }
+  /** This node cannot carry out what is asked for, such as a mount whose source it does not have: starting again will not help. */
+  | { readonly code: "bad-spec"; readonly id: string; readonly detail: string }
   | { readonly code: "unavailable"; readonly detail: string }
   | { readonly code: "failed"; readonly id: string; readonly detail: string };
 

@@ -206,10 +206,17 @@ describe.if(runsHere)("oci runtime on this machine", () => {
       expect(await session.exitCode).toBe(6);
     });
 
-    test("a program that is missing is a bad command", async () => {
-      const error = await rejection(runtime.exec("box", { args: ["/bin/none"], env: [] }));
-      expect(error.info.code).toBe("bad-command");
-      expect(error.message).toContain("/bin/none");
+    test("what cannot be executed ends with the shell's codes, and says why", async () => {
+      const missing = await runtime.exec("box", { args: ["/bin/none"], env: [] });
+      expect((await drain(missing)).stderr).toContain("/bin/none");
+      expect(await missing.exitCode).toBe(127);
+      const data = await runtime.exec("box", { args: ["/etc/passwd"], env: [] });
+      expect((await drain(data)).stderr).toMatch(/permission denied/i);
+      expect(await data.exitCode).toBe(126);
+      const terminal = { columns: 80, rows: 25 };
+      const shown = await runtime.exec("box", { args: ["none"], env: [], terminal });
+      expect((await drain(shown)).stdout).toContain("none");
+      expect(await shown.exitCode).toBe(127);
     });
 
     test("a megabyte each way", async () => {

@@ -1,24 +1,28 @@
 /**
  * One container on disk. Everything the runtime knows is here, so that a new agent needs nothing else:
  *
- *   <root>/containers/<id>/meta.json    labels, layers, cgroup: written first
+ *   <root>/containers/<id>/meta.json    labels, cgroup, limits: written first, for an agent that did not make it
  *                          config.json  what the OCI runtime reads
  *                          upper work merged   the overlay mount
  *                          pid          written by the OCI runtime: proof that `create` went through
  *                          conmon.pid   the monitor
  *                          started      empty: `start` went through
- *                          log          output, CRI format, written by conmon
+ *                          log log.1 .. output, CRI format, written by conmon; the highest number is the oldest
+ *                          files        the contents of declared files
  *   <root>/exits/<id>                   exit code, written by conmon
+ *   <root>/sandboxes/<name>             what containers of one sandbox share (sandbox.ts)
  *   <root>/runtime/<id>                 the OCI runtime's own state
  */
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { LogLimits } from "../../../model/spec.ts";
 import type { ContainerSpec } from "../../../ports/container-runtime.ts";
 
 export interface RuntimeDirectories {
   readonly containers: string;
   readonly exits: string;
   readonly runtime: string;
+  readonly sandboxes: string;
 }
 
 export function runtimeDirectories(root: string): RuntimeDirectories {
@@ -26,6 +30,7 @@ export function runtimeDirectories(root: string): RuntimeDirectories {
     containers: join(root, "containers"),
     exits: join(root, "exits"),
     runtime: join(root, "runtime"),
+    sandboxes: join(root, "sandboxes"),
   };
 }
 
@@ -40,6 +45,7 @@ export interface BundlePaths {
   readonly conmonPid: string;
   readonly started: string;
   readonly log: string;
+  readonly files: string;
   readonly exit: string;
 }
 
@@ -63,6 +69,7 @@ export function bundlePaths(directories: RuntimeDirectories, id: string): Bundle
     conmonPid: join(directory, "conmon.pid"),
     started: join(directory, "started"),
     log: join(directory, "log"),
+    files: join(directory, "files"),
     exit: join(directories.exits, id),
   };
 }
@@ -71,12 +78,33 @@ export interface BundleMeta {
   readonly labels: Readonly<Record<string, string>>;
   /** Below the root of each cgroup hierarchy, as the runtime was told. */
   readonly cgroup: string;
+  /** The OCI runtime, by name or path; empty for the node's default. */
+  readonly runtime: string;
+  readonly sandbox?: string;
+  /** 0: no limit. */
+  readonly ephemeralBytes: number;
+  readonly logs: LogLimits;
+  /** First of the machine's user ids that are the container's; undefined without a user namespace. */
+  readonly idBase?: number;
 }
 
 /** Makes the directory and writes what `list` and `remove` need, before anything else exists. */
-export function createBundle(paths: BundlePaths, spec: ContainerSpec, cgroup: string): void {
+export function createBundle(
+  paths: BundlePaths,
+  spec: ContainerSpec,
+  cgroup: string,
+  made: Partial<Pick<BundleMeta, "runtime" | "logs" | "idBase">> = {},
+): void {
   mkdirSync(paths.directory, { recursive: true, mode: 0o711 });
-  const meta: BundleMeta = { labels: spec.labels, cgroup };
+  const meta: BundleMeta = {
+    labels: spec.labels,
+    cgroup,
+    runtime: spec.runtime ?? "",
+    ...(spec.sandbox === undefined ? {} : { sandbox: spec.sandbox }),
+    ephemeralBytes: spec.ephemeralBytes ?? 0,
+    logs: spec.logs ?? { fileBytes: 0, files: 1 },
+    ...made,
+  };
   writeFileSync(paths.meta, JSON.stringify(meta));
   // The overlay's root takes mode and owner of its upper layer; images expect 0755.
   mkdirSync(paths.upper, { mode: 0o755 });
@@ -84,22 +112,49 @@ export function createBundle(paths: BundlePaths, spec: ContainerSpec, cgroup: st
   mkdirSync(paths.merged, { mode: 0o755 });
 }
 
-/** What was written; undefined when the file is missing or was cut short by a crash. */
+/** What was written; undefined when the file is missing or was cut short by a crash. Fields of a later version are left out. */
 export function readMeta(paths: BundlePaths): BundleMeta | undefined {
   const text = readIfThere(paths.meta);
   if (text === undefined) return undefined;
   try {
     const parsed: unknown = JSON.parse(text);
     if (typeof parsed !== "object" || parsed === null) return undefined;
-    const labels: Record<string, string> = {};
-    if ("labels" in parsed && typeof parsed.labels === "object")
-      for (const [name, value] of Object.entries(parsed.labels ?? {}))
-        if (typeof value === "string") labels[name] = value;
-    const cgroup = "cgroup" in parsed && typeof parsed.cgroup === "string" ? parsed.cgroup : "";
-    return { labels, cgroup };
+    const fields = new Map<string, unknown>(Object.entries(parsed));
+    const sandbox = fields.get("sandbox");
+    const idBase = fields.get("idBase");
+    return {
+      labels: labelsOf(fields.get("labels")),
+      cgroup: textOf(fields.get("cgroup")),
+      runtime: textOf(fields.get("runtime")),
+      ...(typeof sandbox === "string" ? { sandbox } : {}),
+      ephemeralBytes: numberOf(fields.get("ephemeralBytes")),
+      logs: logsOf(fields.get("logs")),
+      ...(typeof idBase === "number" ? { idBase } : {}),
+    };
   } catch {
     return undefined;
   }
+}
+
+function labelsOf(value: unknown): Readonly<Record<string, string>> {
+  const labels: Record<string, string> = {};
+  if (typeof value !== "object") return labels;
+  for (const [name, label] of Object.entries(value ?? {}))
+    if (typeof label === "string") labels[name] = label;
+  return labels;
+}
+
+function logsOf(value: unknown): LogLimits {
+  const fields = new Map<string, unknown>(typeof value === "object" ? Object.entries(value ?? {}) : []);
+  return { fileBytes: numberOf(fields.get("fileBytes")), files: numberOf(fields.get("files")) };
+}
+
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
+function numberOf(value: unknown): number {
+  return typeof value === "number" ? value : 0;
 }
 
 /** A file's text; undefined when it does not exist (or its process is gone, for files in /proc). */

@@ -1,5 +1,5 @@
 /** Control groups of containers, version 1 (also hybrid) and version 2. The OCI runtime makes and limits them; this reads and ends them. */
-import { readFileSync, readdirSync, rmdirSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from "node:fs";
 import { isErrno, readIfThere } from "./bundle.ts";
 
 export interface CgroupTree {
@@ -46,8 +46,13 @@ export function oomKills(tree: CgroupTree, group: string): number {
 
 /** Whether swap is accounted: without it a limit on it is refused. */
 export function hasSwapLimit(tree: CgroupTree): boolean {
-  if (tree.memory === undefined || tree.isV2) return false;
-  return readIfThere(`${tree.memory}/memory.memsw.limit_in_bytes`) !== undefined;
+  if (tree.memory === undefined) return false;
+  if (!tree.isV2) return existsSync(`${tree.memory}/memory.memsw.limit_in_bytes`);
+  // The root of version 2 has no limits; any group below it that has the memory controller shows whether there is one.
+  const root = tree.memory;
+  return readdirSync(root, { withFileTypes: true }).some(
+    (entry) => entry.isDirectory() && existsSync(`${root}/${entry.name}/memory.swap.max`),
+  );
 }
 
 export function cgroupProcesses(tree: CgroupTree, group: string): number[] {

@@ -16,14 +16,14 @@ export function containerStatus(
   cgroup: string,
 ): ContainerStatus | undefined {
   if (!existsSync(paths.directory)) return undefined;
-  const meta = readMeta(paths) ?? { labels: {}, cgroup };
-  const named = { id, labels: meta.labels };
+  const meta = readMeta(paths);
+  const group = meta?.cgroup ?? cgroup;
+  const named = { id, labels: meta?.labels ?? {} };
   const ended = () => {
     const exitCode = readExitCode(paths);
     if (exitCode === undefined) return undefined;
     const oomKilled =
-      exitCode === killedBySignal9 &&
-      (oomKills(tree, meta.cgroup) > 0 || existsSync(join(paths.directory, "oom")));
+      exitCode === killedBySignal9 && (oomKills(tree, group) > 0 || existsSync(join(paths.directory, "oom")));
     return { ...named, phase: "exited" as const, exitCode, oomKilled };
   };
   const early = ended();
@@ -32,10 +32,11 @@ export function containerStatus(
   const phase = existsSync(paths.started) ? "running" : "created";
   const pid = readPid(paths.pid);
   if (pid === undefined) return { ...named, phase: "unknown" };
-  if (livesInCgroup(pid, meta.cgroup)) return { ...named, phase, pid };
-  // Between the end of the process and conmon's record of it the container still counts as running.
   const conmonPid = readPid(paths.conmonPid);
-  if (conmonPid !== undefined && livesWithArgument(conmonPid, id)) return { ...named, phase };
+  const isWatched = conmonPid !== undefined && livesWithArgument(conmonPid, id);
+  if (livesInCgroup(pid, group)) return { ...named, phase, pid, ...(isWatched ? {} : { isUnwatched: true }) };
+  // Between the end of the process and conmon's record of it the container still counts as running.
+  if (isWatched) return { ...named, phase };
   return ended() ?? { ...named, phase: "unknown" };
 }
 

@@ -5,20 +5,21 @@ import { RuntimeError, type ExecRequest, type ExecSession } from "../../../ports
 import { readPid, type BundlePaths } from "./bundle.ts";
 import { spawnWithPipes, spawnWithTerminal, type LocalProcess } from "./exec-process.ts";
 import { resolveImageUser, type ImageUser } from "./image-user.ts";
-import { effectiveCapabilities, withDefaults } from "./oci-config.ts";
+import { effectiveCapabilities } from "./capabilities.ts";
+import { withDefaults } from "./oci-config.ts";
 import { sendSignal } from "./processes.ts";
 import { describeFailure } from "./runtime-failure.ts";
 
 const SIGKILL = 9;
 
 export interface ExecOptions {
-  readonly runtimePath: string;
-  readonly runtimeRoot: string;
+  /** The OCI runtime's program and its first arguments. */
+  readonly command: readonly string[];
   /** Unique within the container. */
   readonly session: string;
 }
 
-/** Resolves once the process runs; rejects when it cannot be started. */
+/** Resolves once the process runs, or to a session that has ended when its program cannot be executed. */
 export async function execInContainer(
   id: string,
   paths: BundlePaths,
@@ -32,15 +33,16 @@ export async function execInContainer(
   let local: LocalProcess | undefined;
   try {
     writeFileSync(processFile, JSON.stringify(execProcess(id, paths, request)), { mode: 0o600 });
-    const command = [
-      options.runtimePath,
-      `--root=${options.runtimeRoot}`,
-      ...["exec", "--process", processFile, "--pid-file", pidFile, id],
-    ];
+    const command = [...options.command, "exec", "--process", processFile, "--pid-file", pidFile, id];
     local =
       request.terminal === undefined ? spawnWithPipes(command) : spawnWithTerminal(command, request.terminal);
     const pid = await startedPid(directory, pidFile, local.exited);
-    if (pid === undefined) throw await startFailure(id, local);
+    if (pid === undefined) {
+      const failure = await startFailure(id, local);
+      if (failure.info.code !== "bad-command") throw failure;
+      removeTree(directory);
+      return endedSession(failure.info.detail, request.terminal !== undefined);
+    }
     return session(local, pid, () => removeTree(directory));
   } catch (error) {
     local?.abandon();
@@ -69,6 +71,23 @@ function session(local: LocalProcess, pid: number, cleanUp: () => void): ExecSes
       if (!isOver) sendSignal(pid, SIGKILL);
     },
     exitCode,
+  };
+}
+
+/** As shells count, and Docker: 127 for a program that is not there, 126 for one that cannot be executed. */
+function endedSession(reason: string, isTerminal: boolean): ExecSession {
+  const isMissing = /not found|no such file/i.test(reason);
+  const data = new TextEncoder().encode(`${reason}${isTerminal ? "\r\n" : "\n"}`);
+  async function* output(): ExecSession["output"] {
+    yield { stream: isTerminal ? "stdout" : "stderr", data };
+  }
+  return {
+    output: output(),
+    write: async () => {},
+    closeInput: async () => {},
+    resize: () => {},
+    kill: () => {},
+    exitCode: Promise.resolve(isMissing ? 127 : 126),
   };
 }
 
@@ -117,7 +136,7 @@ function execProcess(id: string, paths: BundlePaths, request: ExecRequest): obje
           },
         }
       : {}),
-    ...(user ? { user, capabilities: effectiveCapabilities(user.uid) } : {}),
+    ...(user ? { user, capabilities: effectiveCapabilities(user.uid, base.capabilities) } : {}),
     args: request.args,
     env: terminal ? withDefaults(env, ["TERM=xterm-256color"]) : env,
     ...(request.workingDirectory === undefined ? {} : { cwd: request.workingDirectory }),
@@ -134,19 +153,29 @@ function imageUser(id: string, root: string, name: string): ImageUser {
   });
 }
 
-function processOf(config: unknown): {
+interface ConfiguredProcess {
   readonly whole: object;
   readonly env: readonly string[];
-} {
-  if (typeof config === "object" && config !== null && "process" in config) {
-    const whole = config.process;
-    if (typeof whole === "object" && whole !== null && "env" in whole) {
-      const env = Array.isArray(whole.env) ? whole.env : [];
-      return {
-        whole,
-        env: env.filter((line): line is string => typeof line === "string"),
-      };
-    }
-  }
-  throw new Error("the container's configuration has no process");
+  /** Those that any of the container's processes may come to hold. */
+  readonly capabilities: readonly string[];
+}
+
+function processOf(config: unknown): ConfiguredProcess {
+  const whole = fieldOf(config, "process");
+  if (typeof whole !== "object" || whole === null)
+    throw new Error("the container's configuration has no process");
+  return {
+    whole,
+    env: textsOf(fieldOf(whole, "env")),
+    capabilities: textsOf(fieldOf(fieldOf(whole, "capabilities"), "bounding")),
+  };
+}
+
+function fieldOf(value: unknown, name: string): unknown {
+  if (typeof value !== "object" || value === null) return undefined;
+  return new Map<string, unknown>(Object.entries(value)).get(name);
+}
+
+function textsOf(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((each): each is string => typeof each === "string") : [];
 }

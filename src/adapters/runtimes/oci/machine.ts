@@ -1,31 +1,43 @@
-/** What the machine offers, asked once: programs, control groups, limits. */
+/** What the machine offers, asked once: programs, control groups, limits, privileges. */
 import { readFileSync } from "node:fs";
+import { ownCapabilities } from "./capabilities.ts";
 import { hasSwapLimit, readCgroupTree, type CgroupTree } from "./cgroups.ts";
-import { OverlayMounts } from "./overlay.ts";
+import { KernelMounts } from "./kernel-mounts.ts";
 import { unavailable } from "./runtime-failure.ts";
+import { runtimeProgram, type RuntimeProgram } from "./runtime-program.ts";
 
 /** What Docker grants, where the agent itself has as much. */
 const filesMax = 1_048_576;
 
 /** What the runtime found on this machine, and keeps open. */
 export interface Machine {
-  readonly runtimePath: string;
   readonly conmonPath: string;
   readonly tree: CgroupTree;
-  readonly overlays: OverlayMounts;
+  readonly mounts: KernelMounts;
   readonly hasSwapLimit: boolean;
   readonly filesMax: number;
+  /** The agent's own privileges: it cannot give away more. */
+  readonly capabilities: ReadonlySet<string>;
+  /** An OCI runtime by name or absolute path, looked for at its first use; throws RuntimeError when it is not there. */
+  program(name: string): RuntimeProgram;
 }
 
-export function openMachine(options: { readonly runtimePath: string; readonly conmonPath: string }): Machine {
+export function openMachine(options: { readonly conmonPath: string }): Machine {
   const tree = readCgroupTree();
+  const programs = new Map<string, RuntimeProgram>();
   return {
-    runtimePath: locate(options.runtimePath),
     conmonPath: locate(options.conmonPath),
     tree,
-    overlays: new OverlayMounts(),
+    mounts: new KernelMounts(),
     hasSwapLimit: hasSwapLimit(tree),
     filesMax: Math.min(filesMax, ownFilesMax()),
+    capabilities: ownCapabilities(),
+    program: (name) => {
+      const known = programs.get(name) ?? runtimeProgram(name, tree, Bun.which);
+      if (known === undefined) throw unavailable(name, "it is not installed");
+      programs.set(name, known);
+      return known;
+    },
   };
 }
 

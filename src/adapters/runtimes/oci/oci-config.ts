@@ -1,19 +1,31 @@
 /** The OCI runtime configuration (runtime-spec, config.md) of one container, with defaults as safe as Docker's. */
 import type { ContainerSpec } from "../../../ports/container-runtime.ts";
+import { effectiveCapabilities, type ProcessCapabilities } from "./capabilities.ts";
+import { ociMounts } from "./config-mounts.ts";
+import type { ContainerFile } from "./container-files.ts";
+import type { IdRange } from "./id-ranges.ts";
 import type { ImageUser } from "./image-user.ts";
+import type { Sandbox } from "./sandbox.ts";
 import { seccompFilter } from "./seccomp.ts";
 
 export interface ConfigInput {
   readonly spec: ContainerSpec;
+  /** The mounted root directory. */
+  readonly root: string;
   readonly user: ImageUser;
   readonly cgroup: string;
-  /** Most processes and threads. */
+  /** `CAP_` names that the container's processes may come to hold. */
+  readonly capabilities: readonly string[];
+  /** Most processes and threads where the container does not say. */
   readonly pidsMax: number;
   /** Most open files; above the agent's own limit it would be refused. */
   readonly filesMax: number;
   readonly hasSwapLimit: boolean;
-  /** Files that take the place of the image's: name in the container to path on the node. */
-  readonly files: ReadonlyMap<string, string>;
+  readonly files: readonly ContainerFile[];
+  readonly sandbox: Sandbox | undefined;
+  /** Users of the machine that the container's are; undefined: the same. */
+  readonly idRange: IdRange | undefined;
+  readonly knowsRecursiveReadOnly: boolean;
 }
 
 /** What an OCI process is: part of the configuration, and what `exec` reads. */
@@ -28,11 +40,7 @@ export interface OciProcess {
   readonly args: readonly string[];
   readonly env: readonly string[];
   readonly cwd: string;
-  readonly capabilities: {
-    readonly bounding: readonly string[];
-    readonly effective: readonly string[];
-    readonly permitted: readonly string[];
-  };
+  readonly capabilities: ProcessCapabilities;
   readonly rlimits: readonly {
     readonly type: string;
     readonly soft: number;
@@ -40,24 +48,6 @@ export interface OciProcess {
   }[];
   readonly noNewPrivileges: boolean;
 }
-
-/** Docker's default set: enough for common images run as root, nothing that reaches the machine. */
-const capabilities = [
-  "CAP_AUDIT_WRITE",
-  "CAP_CHOWN",
-  "CAP_DAC_OVERRIDE",
-  "CAP_FOWNER",
-  "CAP_FSETID",
-  "CAP_KILL",
-  "CAP_MKNOD",
-  "CAP_NET_BIND_SERVICE",
-  "CAP_NET_RAW",
-  "CAP_SETFCAP",
-  "CAP_SETGID",
-  "CAP_SETPCAP",
-  "CAP_SETUID",
-  "CAP_SYS_CHROOT",
-] as const;
 
 const maskedPaths = [
   "/proc/acpi",
@@ -80,21 +70,41 @@ export const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 
 const cpuPeriodUs = 100_000;
 
+/** Of another network namespace than the container's: it is the machine's /sys that a foreign namespace gets to see. */
+const maskedForeignPaths = ["/sys/class/net", "/sys/devices/virtual/net"] as const;
+
+/** As in Docker's containers: ports below 1024 and pings are for everybody who is inside. */
+const sysctl = {
+  "net.ipv4.ip_unprivileged_port_start": "0",
+  "net.ipv4.ping_group_range": "0 2147483647",
+};
+
 /** What is written to config.json. */
 export function ociConfig(input: ConfigInput): object {
-  const { spec } = input;
-  const seccomp = seccompFilter(process.arch);
+  const { spec, idRange } = input;
+  const seccomp = seccompFilter(process.arch, input.capabilities);
+  const isForeign = idRange !== undefined;
+  const mappings = idRange && [{ containerID: 0, hostID: idRange.base, size: idRange.size }];
   return {
     ociVersion: "1.0.2",
     hostname: spec.hostname,
-    root: { path: "merged", readonly: false },
+    root: { path: input.root, readonly: spec.readOnlyRoot ?? false },
     process: ociProcess(input),
-    mounts: mounts(input),
+    mounts: ociMounts({
+      mounts: spec.mounts ?? [],
+      files: input.files,
+      sharedMemory: input.sandbox?.sharedMemory,
+      knowsRecursiveReadOnly: input.knowsRecursiveReadOnly,
+      isForeign,
+    }),
     linux: {
       cgroupsPath: input.cgroup,
-      namespaces: namespaces(spec),
+      namespaces: namespaces(input),
+      ...(mappings === undefined ? {} : { uidMappings: mappings, gidMappings: mappings }),
       resources: resources(input),
-      maskedPaths,
+      // A network namespace that is not the container's own is set up by who made it.
+      ...(isForeign ? {} : { sysctl }),
+      maskedPaths: isForeign ? [...maskedPaths, ...maskedForeignPaths] : maskedPaths,
       readonlyPaths,
       ...(seccomp === undefined ? {} : { seccomp }),
     },
@@ -110,21 +120,10 @@ function ociProcess(input: ConfigInput): OciProcess {
     args: spec.args,
     env: withDefaults(spec.env, [defaultPath, `HOSTNAME=${spec.hostname}`]),
     cwd: spec.workingDirectory === "" ? "/" : spec.workingDirectory,
-    capabilities: effectiveCapabilities(uid),
+    capabilities: effectiveCapabilities(uid, input.capabilities),
     rlimits: [{ type: "RLIMIT_NOFILE", soft: input.filesMax, hard: input.filesMax }],
-    noNewPrivileges: true,
+    noNewPrivileges: !(spec.allowNewPrivileges ?? false),
   };
-}
-
-/** Root holds the default set; anybody else could only gain from it what its files' capabilities allow. */
-export function effectiveCapabilities(uid: number): OciProcess["capabilities"] {
-  return uid === 0
-    ? {
-        bounding: capabilities,
-        effective: capabilities,
-        permitted: capabilities,
-      }
-    : { bounding: capabilities, effective: [], permitted: [] };
 }
 
 /** `env` and those of `defaults` whose name it does not set. */
@@ -138,17 +137,18 @@ function nameOf(line: string): string {
   return end === -1 ? line : line.slice(0, end);
 }
 
-function namespaces(spec: ContainerSpec): object[] {
-  const network =
-    spec.networkNamespace === undefined
-      ? { type: "network" }
-      : { type: "network", path: spec.networkNamespace };
-  const own = ["pid", "ipc", "uts", "mount", "cgroup"];
-  return [...own.map((type) => ({ type })), network];
+function namespaces({ spec, sandbox, idRange }: ConfigInput): object[] {
+  const joined = (type: string, path: string | undefined) => (path === undefined ? { type } : { type, path });
+  return [
+    ...["pid", "uts", "mount", "cgroup"].map((type) => ({ type })),
+    ...(idRange === undefined ? [] : [{ type: "user" }]),
+    joined("ipc", sandbox?.ipcNamespace),
+    joined("network", spec.networkNamespace),
+  ];
 }
 
 function resources(input: ConfigInput): object {
-  const { cpuMillis, memoryBytes } = input.spec;
+  const { cpuMillis, memoryBytes, pids = 0 } = input.spec;
   const cpu = {
     // 1024 shares is one core's weight; the kernel refuses less than 2 and more than 262144.
     shares: Math.min(262_144, Math.max(2, Math.round(cpuMillis * 1.024))),
@@ -160,58 +160,8 @@ function resources(input: ConfigInput): object {
   return {
     // The runtime adds the devices every container has (null, zero, full, random, urandom, tty, pts).
     devices: [{ allow: false, access: "rwm" }],
-    pids: { limit: input.pidsMax },
+    pids: { limit: pids > 0 ? pids : input.pidsMax },
     ...(cpuMillis > 0 ? { cpu } : {}),
     ...(memoryBytes > 0 ? { memory } : {}),
   };
-}
-
-function mounts(input: ConfigInput): object[] {
-  const sealed = ["nosuid", "noexec", "nodev"];
-  const files = [...input.files].map(([destination, source]) => ({
-    destination,
-    source,
-    type: "bind",
-    options: ["bind", "rprivate"],
-  }));
-  return [
-    { destination: "/proc", type: "proc", source: "proc", options: sealed },
-    {
-      destination: "/dev",
-      type: "tmpfs",
-      source: "tmpfs",
-      options: ["nosuid", "strictatime", "mode=755", "size=65536k"],
-    },
-    {
-      destination: "/dev/pts",
-      type: "devpts",
-      source: "devpts",
-      options: ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-    },
-    {
-      destination: "/dev/shm",
-      type: "tmpfs",
-      source: "shm",
-      options: [...sealed, "mode=1777", "size=65536k"],
-    },
-    {
-      destination: "/dev/mqueue",
-      type: "mqueue",
-      source: "mqueue",
-      options: sealed,
-    },
-    {
-      destination: "/sys",
-      type: "sysfs",
-      source: "sysfs",
-      options: [...sealed, "ro"],
-    },
-    {
-      destination: "/sys/fs/cgroup",
-      type: "cgroup",
-      source: "cgroup",
-      options: [...sealed, "relatime", "ro"],
-    },
-    ...files,
-  ];
 }

@@ -5,7 +5,8 @@
  * container's directory is made first and removed last, so whatever half exists is listed, and
  * `remove` takes any of it away.
  */
-import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Clock } from "../../../ports/clock.ts";
 import {
   RuntimeError,
@@ -20,7 +21,6 @@ import {
 import type { Logger } from "../../../ports/logger.ts";
 import {
   bundlePaths,
-  createBundle,
   isContainerId,
   listIds,
   readMeta,
@@ -31,17 +31,24 @@ import {
 } from "./bundle.ts";
 import { removeCgroup } from "./cgroups.ts";
 import { runConmon } from "./conmon.ts";
-import { writeContainerFiles } from "./container-files.ts";
 import { readContainerLog } from "./container-log.ts";
 import { containerStatus } from "./container-status.ts";
 import { execInContainer } from "./exec.ts";
 import { ExitWatch } from "./exit-watch.ts";
-import { resolveImageUser } from "./image-user.ts";
-import { ociConfig } from "./oci-config.ts";
 import { openMachine, type Machine } from "./machine.ts";
+import { makeBundle } from "./make-bundle.ts";
 import { Permits } from "./permits.ts";
 import { livesInCgroup, sendSignal } from "./processes.ts";
-import { asRuntimeError, badCommand, describeFailure, failed, notRunning } from "./runtime-failure.ts";
+import {
+  asRuntimeError,
+  badCommand,
+  badSpec,
+  describeFailure,
+  failed,
+  notRunning,
+} from "./runtime-failure.ts";
+import type { RuntimeProgram } from "./runtime-program.ts";
+import { Sandboxes } from "./sandbox.ts";
 import { tearDown } from "./teardown.ts";
 
 export interface OciRuntimePorts {
@@ -52,14 +59,14 @@ export interface OciRuntimePorts {
 export interface OciRuntimeOptions {
   /** A directory of this runtime alone, on a file system that overlayfs can write to. */
   readonly root: string;
-  /** Name or path of the OCI runtime binary. */
+  /** Name or path of the OCI runtime binary for containers that do not ask for one. */
   readonly runtimePath: string;
   readonly conmonPath: string;
   /** Control group that holds those of the containers, such as `/muster/1a2b3c4d`. */
   readonly cgroupParent: string;
-  /** Size at which a container's log starts anew. */
+  /** Size at which the log of a container that does not say starts anew. */
   readonly logBytesMax: number;
-  /** Most processes and threads in one container. */
+  /** Most processes and threads in a container that does not say. */
   readonly pidsMax: number;
   /** Most containers being made or removed at the same time. */
   readonly parallelMax: number;
@@ -76,6 +83,11 @@ export const ociRuntimeDefaults = {
   scanIntervalMs: 5_000,
 } as const;
 
+interface Opened {
+  readonly machine: Machine;
+  readonly sandboxes: Sandboxes;
+}
+
 export class OciRuntime implements ContainerRuntime {
   readonly #clock: Clock;
   readonly #log: Logger;
@@ -85,7 +97,7 @@ export class OciRuntime implements ContainerRuntime {
   readonly #exits: ExitWatch;
   /** Being made or removed in this process; they do not exist for `list`. */
   readonly #inTransition = new Set<string>();
-  #opened: Machine | undefined;
+  #opened: Opened | undefined;
   #execs = 0;
 
   constructor(ports: OciRuntimePorts, options: OciRuntimeOptions) {
@@ -105,17 +117,20 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   async create(spec: ContainerSpec): Promise<void> {
-    const machine = this.#open();
+    const { machine } = this.#open();
     const paths = this.#paths(spec.id);
     if (existsSync(paths.pid) && readMeta(paths) !== undefined) return;
     if (spec.layers.length === 0) throw failed(spec.id, "create", "an image without layers has no root");
     if (spec.args.length === 0) throw badCommand(spec.id, "no command is given");
+    if (spec.sandbox !== undefined && !isContainerId(spec.sandbox))
+      throw badSpec(spec.id, `${JSON.stringify(spec.sandbox)} is not the name of a sandbox`);
+    const program = machine.program(spec.runtime ?? this.#options.runtimePath);
     this.#inTransition.add(spec.id);
     try {
       await this.#permits.run(async () => {
         if (existsSync(paths.directory)) await this.#tearDown(spec.id, paths);
         try {
-          await this.#make(machine, spec, paths);
+          await this.#make(program, spec, paths);
         } catch (error) {
           await this.#tearDown(spec.id, paths);
           throw asRuntimeError(spec.id, "create", error);
@@ -132,7 +147,7 @@ export class OciRuntime implements ContainerRuntime {
     const status = this.#status(id);
     if (status?.phase === "exited") return;
     if (status?.phase !== "created") throw failed(id, "start", "it is not whole; remove it");
-    const { exitCode, stderr } = await this.#run(["start", id]);
+    const { exitCode, stderr } = await this.#run(this.#programOf(paths), ["start", id]);
     // The runtime refuses to start twice: then an earlier start went through and its mark is missing.
     const isBegun = /already running|already been started/.test(stderr);
     if (exitCode !== 0 && !isBegun && this.#status(id)?.phase !== "exited")
@@ -143,7 +158,14 @@ export class OciRuntime implements ContainerRuntime {
   async signal(id: string, signal: number): Promise<void> {
     const paths = this.#existing(id);
     const pid = readPid(paths.pid);
-    if (pid !== undefined && livesInCgroup(pid, this.#cgroup(id, paths))) sendSignal(pid, signal);
+    if (pid === undefined || !livesInCgroup(pid, this.#cgroup(id, paths))) return;
+    const program = this.#programOf(paths);
+    if (program.hasVisibleProcess) sendSignal(pid, signal);
+    else {
+      const { exitCode, stderr } = await this.#run(program, ["kill", id, String(signal)]);
+      if (exitCode !== 0 && livesInCgroup(pid, this.#cgroup(id, paths)))
+        throw describeFailure(id, "signal", stderr);
+    }
   }
 
   async remove(id: string): Promise<void> {
@@ -183,8 +205,7 @@ export class OciRuntime implements ContainerRuntime {
     this.#execs += 1;
     try {
       return await execInContainer(id, paths, request, {
-        runtimePath: this.#open().runtimePath,
-        runtimeRoot: this.#directories.runtime,
+        command: this.#command(this.#programOf(paths)),
         session: `${process.pid}-${this.#execs}`,
       });
     } catch (error) {
@@ -198,75 +219,94 @@ export class OciRuntime implements ContainerRuntime {
     const opened = this.#opened;
     if (opened === undefined) return;
     this.#opened = undefined;
-    opened.overlays.close();
+    await opened.sandboxes.sweep();
+    opened.machine.mounts.close();
     if (listIds(this.#directories.containers).length === 0)
-      removeCgroup(opened.tree, this.#options.cgroupParent);
+      removeCgroup(opened.machine.tree, this.#options.cgroupParent);
   }
 
   /** What is asked of the machine once, at the first call. */
-  #open(): Machine {
+  #open(): Opened {
     if (this.#opened !== undefined) return this.#opened;
     for (const directory of Object.values(this.#directories))
       mkdirSync(directory, { recursive: true, mode: 0o700 });
-    this.#opened = openMachine(this.#options);
+    const machine = openMachine(this.#options);
+    machine.program(this.#options.runtimePath);
+    const sandboxes = new Sandboxes(
+      { mounts: machine.mounts, isUsed: (name) => this.#usesSandbox(name) },
+      { directory: this.#directories.sandboxes },
+    );
+    this.#opened = { machine, sandboxes };
     return this.#opened;
   }
 
-  async #make(machine: Machine, spec: ContainerSpec, paths: BundlePaths): Promise<void> {
-    const cgroup = `${this.#options.cgroupParent}/${spec.id}`;
-    createBundle(paths, spec, cgroup);
-    machine.overlays.mount(paths.merged, {
-      layers: spec.layers,
-      upper: paths.upper,
-      work: paths.work,
-    });
-    const user = resolveImageUser(paths.merged, spec.user);
-    if (!user.ok) throw badCommand(spec.id, user.detail);
-    const config = ociConfig({
-      spec,
-      user: user.user,
-      cgroup,
+  async #make(program: RuntimeProgram, spec: ContainerSpec, paths: BundlePaths): Promise<void> {
+    const opened = this.#open();
+    const logs = spec.logs ?? { fileBytes: this.#options.logBytesMax, files: 1 };
+    await makeBundle(spec, paths, opened, {
+      program,
+      cgroup: `${this.#options.cgroupParent}/${spec.id}`,
       pidsMax: this.#options.pidsMax,
-      filesMax: machine.filesMax,
-      hasSwapLimit: machine.hasSwapLimit,
-      files: writeContainerFiles(paths, spec),
+      logs,
     });
-    writeFileSync(paths.config, JSON.stringify(config), { mode: 0o600 });
     // A leftover of a container of this name that was not removed properly would read as this one's end.
     rmSync(paths.exit, { force: true });
+    const [runtimePath, ...runtimeArgs] = this.#command(program);
     const answer = await runConmon(spec.id, paths, this.#directories, {
-      conmonPath: machine.conmonPath,
-      runtimePath: machine.runtimePath,
-      logBytesMax: this.#options.logBytesMax,
+      conmonPath: opened.machine.conmonPath,
+      runtimePath,
+      runtimeArgs,
+      logBytesMax: logs.fileBytes,
     });
     if (!answer.ok) throw describeFailure(spec.id, "create", answer.detail);
   }
 
   async #tearDown(id: string, paths: BundlePaths): Promise<void> {
-    const { tree, overlays } = this.#open();
+    const { machine, sandboxes } = this.#open();
+    const sandbox = readMeta(paths)?.sandbox;
     await tearDown(id, paths, this.#cgroup(id, paths), {
       clock: this.#clock,
-      overlays,
-      tree,
-      deleteState: async () => {
-        if (!existsSync(`${this.#directories.runtime}/${id}`)) return;
-        const { exitCode, stderr } = await this.#run(["delete", "--force", id]);
-        if (exitCode !== 0)
-          this.#log.warn("runtime could not delete its state", {
-            container: id,
-            detail: stderr,
-          });
-        // Half a state, as a crash leaves it, is something no runtime can read.
-        rmSync(`${this.#directories.runtime}/${id}`, {
-          recursive: true,
-          force: true,
-        });
-      },
+      overlays: machine.mounts,
+      tree: machine.tree,
+      deleteState: () => this.#deleteState(id, paths),
     });
+    if (sandbox !== undefined) await sandboxes.release(sandbox);
   }
 
-  async #run(args: readonly string[]): Promise<{ readonly exitCode: number; readonly stderr: string }> {
-    const child = Bun.spawn([this.#open().runtimePath, `--root=${this.#directories.runtime}`, ...args], {
+  async #deleteState(id: string, paths: BundlePaths): Promise<void> {
+    const states = readdirSync(this.#directories.runtime).filter((name) => isStateOf(name, id));
+    if (states.length === 0) return;
+    try {
+      const { exitCode, stderr } = await this.#run(this.#programOf(paths), ["delete", "--force", id]);
+      if (exitCode !== 0)
+        this.#log.warn("runtime could not delete its state", { container: id, detail: stderr });
+    } catch (error) {
+      // The program may have been uninstalled since.
+      this.#log.warn("runtime could not delete its state", { container: id, detail: String(error) });
+    }
+    // Half a state, as a crash leaves it, is something no runtime can read.
+    for (const name of states)
+      rmSync(join(this.#directories.runtime, name), { recursive: true, force: true });
+  }
+
+  /** The program that made the container, whatever the default is by now. */
+  #programOf(paths: BundlePaths): RuntimeProgram {
+    return this.#open().machine.program(readMeta(paths)?.runtime || this.#options.runtimePath);
+  }
+
+  #command(program: RuntimeProgram): readonly [string, ...string[]] {
+    return [...program.command, `--root=${this.#directories.runtime}`];
+  }
+
+  #usesSandbox(name: string): boolean {
+    return listIds(this.#directories.containers).some((id) => readMeta(this.#paths(id))?.sandbox === name);
+  }
+
+  async #run(
+    program: RuntimeProgram,
+    args: readonly string[],
+  ): Promise<{ readonly exitCode: number; readonly stderr: string }> {
+    const child = Bun.spawn([...this.#command(program), ...args], {
       stdio: ["ignore", "ignore", "pipe"],
     });
     const stderr = await new Response(child.stderr).text();
@@ -275,7 +315,12 @@ export class OciRuntime implements ContainerRuntime {
 
   #status(id: string): ContainerStatus | undefined {
     if (this.#inTransition.has(id) || !isContainerId(id)) return undefined;
-    return containerStatus(id, this.#paths(id), this.#open().tree, `${this.#options.cgroupParent}/${id}`);
+    return containerStatus(
+      id,
+      this.#paths(id),
+      this.#open().machine.tree,
+      `${this.#options.cgroupParent}/${id}`,
+    );
   }
 
   #cgroup(id: string, paths: BundlePaths): string {
@@ -295,4 +340,9 @@ export class OciRuntime implements ContainerRuntime {
       id,
     });
   }
+}
+
+/** runc and crun keep a directory of the container's name, runsc files that begin with it. */
+function isStateOf(name: string, id: string): boolean {
+  return name === id || name.startsWith(`${id}_sandbox:`);
 }

@@ -1,9 +1,9 @@
 /** What the OCI runtime says when it refuses, as an error of the port. */
 import { RuntimeError } from "../../../ports/container-runtime.ts";
 
-/** Words of runc and crun for a program or working directory that is not there or cannot be run. */
+/** Words of runc, crun and runsc for a program or working directory that is not there or cannot be run. */
 const badCommandWords =
-  /exec: "|executable file|chdir to cwd|exec format error|open executable|mkdir .* not a directory/i;
+  /exec: "|executable file|chdir to cwd|exec format error|open executable|failed to load |mkdir .* not a directory/i;
 
 /** `attempt` is what was being done, such as "create"; `detail` the runtime's words. */
 export function describeFailure(id: string, attempt: string, detail: string): RuntimeError {
@@ -44,6 +44,15 @@ export function failed(id: string, attempt: string, detail: string): RuntimeErro
 export function badCommand(id: string, detail: string): RuntimeError {
   return new RuntimeError(`create ${id}: ${detail}`, {
     code: "bad-command",
+    id,
+    detail,
+  });
+}
+
+/** This node cannot carry out what is asked for. */
+export function badSpec(id: string, detail: string): RuntimeError {
+  return new RuntimeError(`create ${id}: ${detail}`, {
+    code: "bad-spec",
     id,
     detail,
   });

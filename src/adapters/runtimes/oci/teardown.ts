@@ -3,7 +3,7 @@ import { rm } from "node:fs/promises";
 import type { Clock } from "../../../ports/clock.ts";
 import { readPid, type BundlePaths } from "./bundle.ts";
 import { cgroupProcesses, killCgroup, removeCgroup, type CgroupTree } from "./cgroups.ts";
-import type { OverlayMounts } from "./overlay.ts";
+import type { KernelMounts } from "./kernel-mounts.ts";
 import {
   hasThreads,
   livesInCgroup,
@@ -20,7 +20,7 @@ const pollMaxMs = 40;
 
 export interface TeardownPorts {
   readonly clock: Clock;
-  readonly overlays: Pick<OverlayMounts, "unmount">;
+  readonly overlays: Pick<KernelMounts, "unmount">;
   readonly tree: CgroupTree;
   /** The OCI runtime's own `delete`. */
   readonly deleteState: () => Promise<void>;

@@ -1,7 +1,8 @@
 /** From what a container is to be, to what the launcher is told; refusals are for people. */
 import type { ContainerSpec, ExecRequest } from "../../../ports/container-runtime.ts";
 import { resolveImageUser } from "../oci/image-user.ts";
-import { effectiveCapabilities, withDefaults } from "../oci/oci-config.ts";
+import { defaultCapabilities } from "../oci/capabilities.ts";
+import { withDefaults } from "../oci/oci-config.ts";
 import { capabilityNumbers } from "./capability-numbers.ts";
 import type { LaunchRequest } from "./launch-request.ts";
 import { findProgram, whyNoDirectory } from "./program-path.ts";
@@ -10,7 +11,6 @@ export type LaunchPlan =
   { readonly ok: true; readonly request: LaunchRequest } | { readonly ok: false; readonly detail: string };
 
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const root = 0;
 
 /** What takes a file tree of its own cannot be had without one, and is not silently left out. */
 export function refusedField(spec: ContainerSpec): string | undefined {
@@ -50,7 +50,7 @@ export function launchRequestOf(
       env,
       workingDirectory,
       ...who.ids,
-      capabilities: [...capabilityNumbers(effectiveCapabilities(root).bounding)],
+      capabilities: [...capabilityNumbers(defaultCapabilities)],
       noNewPrivileges: spec.allowNewPrivileges !== true,
       ...(spec.networkNamespace === undefined ? {} : { networkNamespace: spec.networkNamespace }),
       limits: {
