@@ -161,7 +161,8 @@ async function benchFabric(): Promise<void> {
         const ports = [
           { container: 80, protocol: "tcp" as const, ...(published ? { published: 20_000 + round } : {}) },
         ];
-        const spec = { id: `e-${round}`, ipv6: `fd00::${(round + 1).toString(16)}`, ports };
+        const id = `e-${round}`;
+        const spec = { id, owner: `bench/${id}`, ipv6: `fd00::${(round + 1).toString(16)}`, ports };
         samples.attach.push(await measure(meter, async () => void (await fabric.attach(spec))));
         samples.detach.push(await measure(meter, () => fabric.detach(spec.id)));
       }

@@ -125,6 +125,7 @@ export class ExampleAgent {
       const ipv6 = replicaAddress("fd000000", terms.deployment, terms.replica);
       const { networkNamespace } = await this.#fabric.attach({
         id: endpointId,
+        owner: terms.name,
         ipv6,
         ports: portsOf(terms.template),
       });

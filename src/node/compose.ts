@@ -11,6 +11,7 @@ import { JsonLinesLogger } from "../adapters/system/json-lines-logger.ts";
 import { ProgramMemory } from "../adapters/system/program-memory.ts";
 import { SystemClock } from "../adapters/system/system-clock.ts";
 import { SystemEntropy } from "../adapters/system/system-entropy.ts";
+import { parseAddress } from "../adapters/transports/address.ts";
 import { reachableAt, TlsTransport } from "../adapters/transports/tls-transport.ts";
 import { fleetPrefix } from "../model/address.ts";
 import { defined } from "../model/assert.ts";
@@ -121,7 +122,15 @@ function compose(options: NodeOptions, { clock, logger, store, identity, seeds }
           unpackCommand: [...options.selfCommand, "internal-unpack"],
         },
       ),
-      fabric: new HostFabric({ clock }, { ...hostFabricDefaults, statePath: join(dataDirectory, "network") }),
+      fabric: new HostFabric(
+        { clock, log: logger },
+        {
+          ...hostFabricDefaults,
+          statePath: join(dataDirectory, "network"),
+          key: shortId(identity.id),
+          closedPorts: closedPorts(options),
+        },
+      ),
       invites: {
         create: async (ttlMs) =>
           createInvite(identity, { ttlMs, addresses: transport.addresses(), nowMs: clock.wallMs() }),
@@ -170,6 +179,12 @@ function runtimesOf(
       },
     ),
   });
+}
+
+/** What a replica must not reach on its own node. */
+function closedPorts({ listen }: NodeOptions): readonly number[] {
+  const port = parseAddress(listen)?.port ?? 0;
+  return port === 0 ? [] : [port];
 }
 
 /** The node's own, or a fresh one: by joining when it is invited, by founding a fleet when it is not. */

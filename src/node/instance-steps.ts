@@ -51,7 +51,13 @@ export class InstanceSteps {
         return { imageDigest: (await this.#pull(effect)).digest };
       case "attach": {
         const ipv6 = replicaAddress(this.#fleetPrefix, terms.deployment, terms.replica);
-        const endpoint = await fabric.attach({ id: endpointId, ipv6, ports: portsOf(terms.template) });
+        const owner = `${terms.namespace}/${terms.name}, replica ${terms.replica}`;
+        const endpoint = await fabric.attach({
+          id: endpointId,
+          owner,
+          ipv6,
+          ports: portsOf(terms.template),
+        });
         return { networkNamespace: endpoint.networkNamespace };
       }
       case "create": {

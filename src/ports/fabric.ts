@@ -2,13 +2,16 @@
  * The network of replicas on this node: a namespace for each, its addresses, its published ports.
  *
  * `attach` and `detach` are idempotent by endpoint id and may run at the same time for different ones.
- * What a crash left behind is found by `list` and removed by `detach`. Nothing else on the machine is touched.
+ * What a crash left behind is found by `list` and removed by `detach`. Nothing else on the machine is touched,
+ * and after the last `detach` nothing of ours is left on it but settings.
  */
 import type { PortSpec } from "../model/spec.ts";
 
 export interface EndpointSpec {
   /** `[a-z0-9][a-z0-9.-]{0,126}`; unique on the node. */
   readonly id: string;
+  /** Words for people: what a refusal calls this endpoint, such as `shop/web, replica 0`. */
+  readonly owner: string;
   /** The replica's computed address. */
   readonly ipv6: string;
   /** Only those with `published` set are reachable from outside. */

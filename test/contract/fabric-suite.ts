@@ -29,6 +29,7 @@ export function runFabricSuite(name: string, setup: () => Promise<FabricHarness>
       const port = { container: 80, protocol: "tcp" as const };
       return {
         id,
+        owner: `shop/${id}`,
         ipv6: `fd12:3456:789a:bcde:f012:3456:0:${address.toString(16)}`,
         ports: [published === undefined ? port : { ...port, published }],
       } satisfies EndpointSpec;
@@ -79,9 +80,9 @@ export function runFabricSuite(name: string, setup: () => Promise<FabricHarness>
         protocol: "tcp",
       });
       expect(error.message).toContain("18080");
-      expect(error.message).toContain("web-0");
+      expect(error.message).toContain("shop/web-0");
       expect(await ids()).toEqual(["web-0"]);
-      expect(await fabric.portHolder(18080, "tcp")).toContain("web-0");
+      expect(await fabric.portHolder(18080, "tcp")).toBe("shop/web-0");
       await fabric.detach("web-0");
       expect(await fabric.portHolder(18080, "tcp")).toBeUndefined();
       await fabric.attach(spec("web-1", 2, 18080));

@@ -8,7 +8,11 @@ import {
   type HostFabricOptions,
 } from "../../src/adapters/fabrics/host/host-fabric.ts";
 import { openLibC } from "../../src/adapters/fabrics/host/libc.ts";
+import type { Logger } from "../../src/ports/logger.ts";
 import { SystemClock } from "../../src/adapters/system/system-clock.ts";
+
+/** Tests read what happens from the kernel. */
+const quiet: Logger = { error() {}, warn() {}, info() {}, debug() {}, child: () => quiet };
 
 const newNetworkNamespace = 0x4000_0000;
 
@@ -33,13 +37,22 @@ export interface FabricRig {
   dispose(): Promise<void>;
 }
 
-export async function makeFabricRig(): Promise<FabricRig> {
+/** What the rig's fabrics keep replicas from, as an agent keeps them from its own port. */
+export const agentPort = 7440;
+
+export async function makeFabricRig(change: Partial<HostFabricOptions> = {}): Promise<FabricRig> {
   const leave = await enterFreshNetwork();
   const statePath = mkdtempSync(join(tmpdir(), "muster-fabric-"));
-  const options: HostFabricOptions = { ...hostFabricDefaults, statePath };
+  const options: HostFabricOptions = {
+    ...hostFabricDefaults,
+    statePath,
+    key: Buffer.from(crypto.getRandomValues(new Uint8Array(4))).toString("hex"),
+    closedPorts: [agentPort],
+    ...change,
+  };
   const opened: HostFabric[] = [];
   const open = (): HostFabric => {
-    const fabric = new HostFabric({ clock: new SystemClock() }, options);
+    const fabric = new HostFabric({ clock: new SystemClock(), log: quiet }, options);
     opened.push(fabric);
     return fabric;
   };

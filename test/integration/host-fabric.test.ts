@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { interfacePrefix } from "../../src/adapters/fabrics/host/host-fabric.ts";
 import type { Endpoint } from "../../src/ports/fabric.ts";
 import { eventually } from "../contract/eventually.ts";
 import { makeFabricRig, run, type FabricRig } from "./fabric-rig.ts";
@@ -68,7 +69,7 @@ describe.if(runsHere)("host fabric on this machine", () => {
     return (await run(...enter, process.execPath, "--eval", fetchScript, url)).trim();
   };
   const attach = (id: string, last: number, ports: readonly (typeof web)[] = []): Promise<Endpoint> =>
-    rig.fabric.attach({ id, ipv6: addressOf(last), ports });
+    rig.fabric.attach({ id, owner: `shop/${id}`, ipv6: addressOf(last), ports });
 
   beforeEach(async () => {
     rig = await makeFabricRig();
@@ -105,6 +106,7 @@ describe.if(runsHere)("host fabric on this machine", () => {
       await reached(from, "http://[fd99::1]:18080/a.txt");
     }
     await reached(undefined, "http://127.0.0.1:18080/a.txt");
+    await reached(undefined, "http://[::1]:18080/a.txt");
     expect(await fetchFrom(a.networkNamespace, "http://10.99.0.2:81/world.txt")).toBe("world");
     expect(await fetchFrom(a.networkNamespace, "http://[fd99::2]:81/world.txt")).toBe("world");
   });
@@ -126,18 +128,18 @@ describe.if(runsHere)("host fabric on this machine", () => {
     servers.push(server);
     // A process that lingers in the namespace keeps it, but not the way to it.
     await rig.fabric.detach("a");
-    expect(await run("ip", "-o", "link")).not.toContain(rig.options.interfacePrefix);
+    expect(await run("ip", "-o", "link")).not.toContain(interfacePrefix);
     expect(await run("ip", "-o", "route")).toBe("");
     expect(await run("ip", "-6", "-o", "route", "show", "table", "all")).not.toContain("fd12:");
-    expect(await run("nft", "list", "table", "inet", rig.options.table)).not.toContain("18080");
+    expect(await run("nft", "list", "tables")).toBe("");
   });
 
   test("after a reboot the same endpoint is made again with the same addresses", async () => {
     const before = await attach("a", 1, [web]);
     await run("umount", before.networkNamespace);
-    await run("nft", "delete", "table", "inet", rig.options.table);
+    await run("nft", "delete", "table", "inet", `muster-${rig.options.key}`);
     const next = rig.open();
-    expect(await next.attach({ id: "a", ipv6: addressOf(1), ports: [web] })).toEqual(before);
+    expect(await next.attach({ id: "a", owner: "shop/a", ipv6: addressOf(1), ports: [web] })).toEqual(before);
     await serve(before.networkNamespace, 80, "a");
     expect(await fetchFrom(undefined, "http://127.0.0.1:18080/a.txt")).toBe("a");
   });
@@ -146,7 +148,7 @@ describe.if(runsHere)("host fabric on this machine", () => {
     const before = await attach("a", 1, [web]);
     await run("umount", before.networkNamespace);
     await eventually("the link goes with its namespace", async () =>
-      (await run("ip", "-o", "link")).includes(rig.options.interfacePrefix) ? undefined : true,
+      (await run("ip", "-o", "link")).includes(interfacePrefix) ? undefined : true,
     );
     expect(await rig.open().list()).toEqual([]);
   });
@@ -154,13 +156,15 @@ describe.if(runsHere)("host fabric on this machine", () => {
   test("a failure leaves nothing", async () => {
     await attach("a", 1);
     // The address's route cannot be made: the kernel takes no multicast address for a link.
-    const outcome = await rig.fabric.attach({ id: "bad", ipv6: "ff02::1", ports: [web] }).then(
-      () => "attached",
-      () => "refused",
-    );
+    const outcome = await rig.fabric
+      .attach({ id: "bad", owner: "shop/bad", ipv6: "ff02::1", ports: [web] })
+      .then(
+        () => "attached",
+        () => "refused",
+      );
     expect(outcome).toBe("refused");
     expect((await rig.fabric.list()).map(({ id }) => id)).toEqual(["a"]);
-    expect((await run("ip", "-o", "link")).split(rig.options.interfacePrefix).length).toBe(2);
+    expect((await run("ip", "-o", "link")).split(interfacePrefix).length).toBe(2);
     expect(await rig.fabric.portHolder(18080, "tcp")).toBeUndefined();
   });
 

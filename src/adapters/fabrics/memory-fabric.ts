@@ -63,17 +63,18 @@ export class MemoryFabric implements Fabric {
 
   #holderOf(port: number, protocol: "tcp" | "udp"): string | undefined {
     for (const { spec } of this.#network.attachments.values())
-      for (const own of spec.ports) if (own.published === port && own.protocol === protocol) return spec.id;
+      for (const own of spec.ports)
+        if (own.published === port && own.protocol === protocol) return spec.owner;
     return this.#network.foreignPorts.get(`${port}/${protocol}`);
   }
 
   #refuseTakenAddress(address: string): void {
     for (const { spec } of this.#network.attachments.values())
       if (spec.ipv6 === address)
-        throw new FabricError(`address ${address} is taken by ${spec.id}`, {
+        throw new FabricError(`address ${address} is taken by ${spec.owner}`, {
           code: "address-taken",
           address,
-          holder: spec.id,
+          holder: spec.owner,
         });
   }
 

@@ -7,6 +7,8 @@ import { isIpv6 } from "./addresses.ts";
 
 export interface EndpointRecord extends Endpoint {
   readonly ports: readonly PortSpec[];
+  /** Words for people, as EndpointSpec has them. */
+  readonly owner: string;
 }
 
 const suffix = ".json";
@@ -73,7 +75,7 @@ function parseRecord(text: string): EndpointRecord | undefined {
   const list: unknown = "ports" in value ? value.ports : undefined;
   if (!Array.isArray(list)) return undefined;
   const ports = list.map(parsePort).filter((port) => port !== undefined);
-  return { id, ipv4, ipv6, networkNamespace, ports };
+  return { id, ipv4, ipv6, networkNamespace, ports, owner: stringField(value, "owner") ?? id };
 }
 
 function parsePort(value: unknown): PortSpec | undefined {

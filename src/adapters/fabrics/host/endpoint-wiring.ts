@@ -16,17 +16,27 @@ const familyV6 = 10;
 const flagUp = 1;
 const noDuplicateDetection = 2;
 const create = netlinkFlag.create | netlinkFlag.exclusive;
-const createOrReplace = netlinkFlag.create | netlinkFlag.replace;
+/** Several of our links have the same route; the kernel keeps one for each. */
+const createBeside = netlinkFlag.create | netlinkFlag.append;
 const scopeUniverse = 0;
 const scopeLink = 253;
 
 const gatewayV4 = "169.254.1.1";
 const gatewayV6 = "fe80::1";
 const replicaLink = "eth0";
+const loopbackV6 = "::1";
+const routeUnicast = 1;
+const routeLocal = 2;
+const tableMain = 254;
+const tableLocal = 255;
+/** Behind the kernel's own route to the same address, which has 0. */
+const metricLast = 4_096;
 const loopbackIndex = 1;
 
 /** Set in a new namespace before anything is in it. */
 const replicaSettings: readonly (readonly [string, string])[] = [
+  ["ipv6/conf/all/disable_ipv6", "0"],
+  ["ipv6/conf/default/disable_ipv6", "0"],
   // Addresses are computed and unique; waiting a second for a duplicate would be for nothing.
   ["ipv6/conf/default/accept_dad", "0"],
   ["ipv6/conf/default/router_solicitations", "0"],
@@ -34,6 +44,31 @@ const replicaSettings: readonly (readonly [string, string])[] = [
   ["ipv4/ip_unprivileged_port_start", "0"],
   ["ipv4/ping_group_range", "0 2147483647"],
 ];
+
+/** Of the node's end of a pair. */
+const nodeLinkSettings: readonly (readonly [string, string])[] = [
+  // A machine may have IPv6 switched off for interfaces that nobody spoke of.
+  ["ipv6/conf/LINK/disable_ipv6", "0"],
+  // The one address of this end is given by us; the kernel would add another for each replica.
+  ["ipv6/conf/LINK/addr_gen_mode", "1"],
+  ["ipv4/conf/LINK/forwarding", "1"],
+  ["ipv6/conf/LINK/forwarding", "1"],
+  // Lets the node's own 127.0.0.1 reach published ports; the table drops such packets when they come from a replica.
+  ["ipv4/conf/LINK/route_localnet", "1"],
+  // A replica tells its node nothing about routes: it could lead all of the machine's traffic to itself.
+  ["ipv6/conf/LINK/accept_ra", "0"],
+  ["ipv6/conf/LINK/accept_redirects", "0"],
+  ["ipv4/conf/LINK/accept_redirects", "0"],
+  ["ipv4/conf/LINK/secure_redirects", "0"],
+  ["ipv4/conf/LINK/send_redirects", "0"],
+];
+
+/** The node's end of a pair. */
+export interface NodeLink {
+  readonly name: string;
+  readonly group: number;
+  readonly mtuBytes: number;
+}
 
 export interface WiringPorts {
   readonly libc: LibC;
@@ -43,7 +78,7 @@ export interface WiringPorts {
 }
 
 /** Makes namespace, links, addresses and routes. On a throw some of them may be left. */
-export function wireEndpoint(endpoint: Endpoint, link: string, mtu: number, ports: WiringPorts): void {
+export function wireEndpoint(endpoint: Endpoint, link: NodeLink, ports: WiringPorts): void {
   const replica = ports.namespaces.create(endpoint.networkNamespace, () => {
     for (const [name, value] of replicaSettings) writeSetting(name, value);
     return new NetlinkSocket(ports.libc);
@@ -51,11 +86,11 @@ export function wireEndpoint(endpoint: Endpoint, link: string, mtu: number, port
   try {
     const namespace = openSync(endpoint.networkNamespace, "r");
     try {
-      addLinkPair(ports.node, link, mtu, namespace);
+      addLinkPair(ports.node, link, namespace);
     } finally {
       closeSync(namespace);
     }
-    wireNode(ports.node, endpoint, link);
+    wireNode(ports.node, endpoint, link.name);
     wireReplica(replica, endpoint);
   } finally {
     replica.close();
@@ -66,40 +101,53 @@ export function writeSetting(name: string, value: string): void {
   writeFileSync(`/proc/sys/net/${name}`, value);
 }
 
-function addLinkPair(node: NetlinkSocket, link: string, mtu: number, namespace: number): void {
+function addLinkPair(node: NetlinkSocket, link: NodeLink, namespace: number): void {
+  const { name, group, mtuBytes } = link;
   const peer = [
     linkHeader(0, 0),
     attribute(3, cString(replicaLink)),
-    attribute(4, uint32(mtu)),
+    attribute(1, hardwareAddress(`${name} replica`)),
+    attribute(4, uint32(mtuBytes)),
     attribute(28, uint32(namespace)),
   ];
   const data = attribute(2, attribute(1, ...peer));
   node.change(
-    `add link ${link}`,
+    `add link ${name}`,
     netlinkType.newLink,
     create,
     linkHeader(0, 0),
-    attribute(3, cString(link)),
-    attribute(4, uint32(mtu)),
+    attribute(3, cString(name)),
+    attribute(1, hardwareAddress(`${name} node`)),
+    attribute(4, uint32(mtuBytes)),
+    attribute(27, uint32(group)),
     attribute(18, attribute(1, Buffer.from("veth")), data),
   );
 }
 
+/**
+ * Local and for one card (IEEE 802: the two lowest bits of the first byte). One that the kernel chose is
+ * changed by systemd's udev a moment later, when neighbours already know it.
+ */
+function hardwareAddress(name: string): Buffer {
+  const bytes = Buffer.from(new Bun.CryptoHasher("sha256").update(name).digest().subarray(0, 6));
+  bytes.writeUInt8((bytes.readUInt8(0) & 0xfc) | 0x02, 0);
+  return bytes;
+}
+
 function wireNode(node: NetlinkSocket, endpoint: Endpoint, link: string): void {
-  // The one address of this end is given below; the kernel would add another for each replica.
-  writeSetting(`ipv6/conf/${link}/addr_gen_mode`, "1");
-  // Lets the node's own 127.0.0.1 reach published ports; the table drops such packets when they come from a replica.
-  writeSetting(`ipv4/conf/${link}/route_localnet`, "1");
-  const index = defined(node.linkIndex(link), "the link just made");
+  for (const [name, value] of nodeLinkSettings) writeSetting(name.replace("LINK", link), value);
+  const { index } = defined(node.link(link), "the link just made");
   setUp(node, index);
   addAddress(node, index, ipv6Bytes(gatewayV6), 64);
   addRoute(node, index, { to: ipv6Bytes(endpoint.ipv6) });
+  // An answer to the node's own ::1 arrives by this link, and the kernel wants that address to be local there.
+  addRoute(node, index, { local: ipv6Bytes(loopbackV6) });
   addAddress(node, index, ipv4Bytes(gatewayV4), 32);
   addRoute(node, index, { to: ipv4Bytes(endpoint.ipv4) });
 }
 
 function wireReplica(replica: NetlinkSocket, endpoint: Endpoint): void {
-  const index = defined(replica.linkIndex(replicaLink), "the link just made");
+  const { index } = defined(replica.link(replicaLink), "the link just made");
   setUp(replica, loopbackIndex);
   setUp(replica, index);
   addAddress(replica, index, ipv6Bytes(endpoint.ipv6), 128);
@@ -131,27 +179,31 @@ function addAddress(socket: NetlinkSocket, index: number, address: Buffer, prefi
   header.writeUInt8(scopeUniverse, 3);
   header.writeUInt32LE(index, 4);
   const attributes = [attribute(2, address), attribute(1, address)];
-  socket.change("add an address", netlinkType.newAddress, createOrReplace, header, ...attributes);
+  socket.change("add an address", netlinkType.newAddress, create, header, ...attributes);
 }
 
-type Route = { readonly to: Buffer } | { readonly gateway: Buffer };
+type Route = { readonly to: Buffer } | { readonly gateway: Buffer } | { readonly local: Buffer };
 
+/** Refused when the machine has such a route already: another's replica or network is not taken over. */
 function addRoute(socket: NetlinkSocket, index: number, route: Route): void {
-  const address = "to" in route ? route.to : route.gateway;
+  const isLocal = "local" in route;
+  const address = isLocal ? route.local : "to" in route ? route.to : route.gateway;
+  const isGateway = "gateway" in route;
   const isV6 = address.length === 16;
   const header = Buffer.alloc(12);
   header.writeUInt8(isV6 ? familyV6 : familyV4, 0);
-  header.writeUInt8("to" in route ? address.length * 8 : 0, 1);
-  header.writeUInt8(254, 4); // main table
+  header.writeUInt8(isGateway ? 0 : address.length * 8, 1);
+  header.writeUInt8(isLocal ? tableLocal : tableMain, 4);
   header.writeUInt8(4, 5); // protocol: static
-  header.writeUInt8("to" in route && !isV6 ? scopeLink : scopeUniverse, 6);
-  header.writeUInt8(1, 7); // unicast
+  header.writeUInt8(isGateway || isV6 ? scopeUniverse : scopeLink, 6);
+  header.writeUInt8(isLocal ? routeLocal : routeUnicast, 7);
   socket.change(
-    "add a route",
+    isGateway ? "add the default route" : "add a route",
     netlinkType.newRoute,
-    createOrReplace,
+    isLocal ? createBeside : create,
     header,
-    attribute("to" in route ? 1 : 5, address),
+    attribute(isGateway ? 5 : 1, address),
     attribute(4, uint32(index)),
+    ...(isLocal ? [attribute(6, uint32(metricLast))] : []),
   );
 }

@@ -3,47 +3,52 @@
  * interfaces for each, published ports by nftables. Replicas on other nodes are not reached by it.
  *
  * Everything happens in the network namespace that the agent runs in. The record of an endpoint is
- * written first and removed last, so that what a crash leaves is listed and can be detached.
+ * written first and removed last, so that what a crash leaves is listed and can be detached. Several
+ * agents of one machine keep apart by their keys: each has a table, an interface group and names of its own.
  */
 import { join } from "node:path";
-import { defined } from "../../../model/assert.ts";
+import { assert, defined } from "../../../model/assert.ts";
 import type { Clock } from "../../../ports/clock.ts";
 import { FabricError, type Endpoint, type EndpointSpec, type Fabric } from "../../../ports/fabric.ts";
-import { isIpv6, parseIpv4Range, pickIpv4, sameIpv6 } from "./addresses.ts";
+import type { Logger } from "../../../ports/logger.ts";
+import { formatIpv4, isIpv6, parseIpv4Range, pickIpv4, sameIpv6, type Ipv4Range } from "./addresses.ts";
 import { EndpointRecords, type EndpointRecord } from "./endpoint-records.ts";
-import { wireEndpoint } from "./endpoint-wiring.ts";
+import { wireEndpoint, type NodeLink } from "./endpoint-wiring.ts";
 import { openLibC, type LibC } from "./libc.ts";
-import { listenerName } from "./listening-sockets.ts";
 import { enableForwarding } from "./machine-network.ts";
 import { NetlinkSocket } from "./netlink.ts";
 import { NetworkNamespaces } from "./network-namespace.ts";
-import { NftQueue } from "./nft-queue.ts";
-import { addElements, deleteElements, wholeTable } from "./nft-table.ts";
+import { tablePrefix } from "./nft-table.ts";
+import { NodeTable } from "./node-table.ts";
+import { PacketFilter } from "./packet-filter.ts";
+import { PortClaims } from "./port-claims.ts";
+import { freeRange, readIpv4Routes, uplinkMtuBytes } from "./uplink.ts";
 
 export interface HostFabricPorts {
   readonly clock: Clock;
+  readonly log: Logger;
 }
 
 export interface HostFabricOptions {
   /** A directory of this fabric alone. */
   readonly statePath: string;
-  /** At most five characters; the node's interfaces whose names begin so are ours. */
-  readonly interfacePrefix: string;
-  /** The nftables table that is ours. */
-  readonly table: string;
-  /** Node-local addresses are taken from here, such as `10.210.0.0/16`. */
-  readonly ipv4Range: string;
-  readonly mtuBytes: number;
+  /** Eight hexadecimal digits, for the life of the node; no other agent of the machine has them. */
+  readonly key: string;
+  /** Ports of the node that replicas must not reach: the agent's own. */
+  readonly closedPorts: readonly number[];
+  /** Node-local addresses are from the first of these, such as `10.210.0.0/16`, that no network of the machine has. */
+  readonly ipv4Ranges: readonly string[];
 }
 
 export const hostFabricDefaults = {
-  interfacePrefix: "mstr-",
-  table: "muster",
-  ipv4Range: "10.210.0.0/16",
-  mtuBytes: 1_500,
+  ipv4Ranges: ["10.210.0.0/16", "172.30.0.0/16", "192.168.208.0/20", "100.126.0.0/16"],
 } as const;
 
+/** What the names of all our interfaces begin with. */
+export const interfacePrefix = "mstr-";
+
 const idPattern = /^[a-z0-9][a-z0-9.-]{0,126}$/;
+const keyPattern = /^[0-9a-f]{8}$/;
 /** Interface names have at most 15 characters, the prefix included. */
 const linkHashDigits = 10;
 /** How long the kernel may take to end a namespace by itself; after that its link is removed by force. */
@@ -54,119 +59,148 @@ const pollMaxMs = 32;
 interface Opened {
   readonly libc: LibC;
   readonly node: NetlinkSocket;
+  readonly packetFilter: PacketFilter;
   readonly namespaces: NetworkNamespaces;
+  readonly claims: PortClaims;
 }
 
 export class HostFabric implements Fabric {
   readonly #clock: Clock;
+  readonly #log: Logger;
   readonly #options: HostFabricOptions;
   readonly #records: EndpointRecords;
-  readonly #nft = new NftQueue();
-  #prepared: Opened | undefined;
-  #tabled: Promise<Opened> | undefined;
+  readonly #table: NodeTable;
+  #opened: Opened | undefined;
+  #range: Ipv4Range | undefined;
   #lastIpv4: string | undefined;
 
   constructor(ports: HostFabricPorts, options: HostFabricOptions) {
+    assert(keyPattern.test(options.key), "a fabric's key has eight hexadecimal digits");
     this.#clock = ports.clock;
+    this.#log = ports.log;
     this.#options = options;
     this.#records = new EndpointRecords(join(options.statePath, "endpoints"));
+    this.#table = new NodeTable(
+      { ...ports, records: () => this.#records.all(), packetFilter: () => this.#open().packetFilter },
+      {
+        table: tableName(options.key),
+        interfaceGroup: interfaceGroup(options.key),
+        closedPorts: options.closedPorts,
+        statePath: options.statePath,
+      },
+    );
   }
 
   async attach(spec: EndpointSpec): Promise<Endpoint> {
     if (!idPattern.test(spec.id) || !isIpv6(spec.ipv6))
       throw failed(`attach ${spec.id}`, new Error("not an endpoint id and an IPv6 address"));
-    const opened = await this.#open();
+    const opened = this.#open();
+    this.#range ??= this.#prepareMachine();
     const before = this.#records.get(spec.id);
     if (before !== undefined) {
-      if (isSame(before, spec) && this.#isWhole(before, opened)) return endpointOf(before);
+      if (isSame(before, spec) && this.#isWhole(before, opened)) {
+        await this.#table.settle();
+        return endpointOf(before);
+      }
       await this.#clear(before, opened);
     }
     // From the checks to the record there is no await: two endpoints cannot both find a port free.
+    let record: EndpointRecord;
     try {
-      this.#refuseClashes(spec, opened.libc);
-      const record = this.#recordOf(spec, before);
+      opened.claims.refuseClashes(spec, this.#records.all());
+      record = this.#recordOf(spec, before, this.#range);
       this.#records.put(record);
       this.#lastIpv4 = record.ipv4;
     } catch (error) {
       this.#records.delete(spec.id);
+      await this.#table.settle().catch(() => {});
       throw failed(`attach ${spec.id}`, error);
     }
-    const record = defined(this.#records.get(spec.id), "the record just written");
+    // The table is the work of another process: it begins before this one is busy with the links.
+    const published = this.#table.publish(record).then(
+      () => undefined,
+      (error: unknown) => ({ error }),
+    );
     try {
-      wireEndpoint(record, this.#link(record.id), this.#options.mtuBytes, opened);
-      await this.#nft.apply(addElements(this.#options.table, record));
+      wireEndpoint(record, this.#link(record.id, opened.node), opened);
+      const failure = await published;
+      if (failure !== undefined) throw failure.error;
       return endpointOf(record);
     } catch (error) {
-      await this.#clear(record, opened);
-      this.#records.delete(record.id);
+      await published;
+      await this.#undo(record, opened);
       throw failed(`attach ${spec.id}`, error);
     }
   }
 
   async detach(id: string): Promise<void> {
-    const opened = await this.#open();
+    const opened = this.#open();
     const record = this.#records.get(id);
     if (record === undefined) return;
     try {
       await this.#clear(record, opened);
       this.#records.delete(id);
+      await this.#table.settle();
     } catch (error) {
       throw failed(`detach ${id}`, error);
     }
   }
 
   async list(): Promise<readonly Endpoint[]> {
+    this.#open();
     // What is there does not depend on the table: a starting agent does not wait for a process of nft.
-    void this.#open().catch(() => {});
-    this.#prepare();
+    void this.#table.settle().catch((error: unknown) => {
+      this.#log.warn("the table of published ports is not written yet", { detail: messageOf(error) });
+    });
     return this.#records.all().map(endpointOf);
   }
 
   async portHolder(port: number, protocol: "tcp" | "udp"): Promise<string | undefined> {
-    const { libc } = this.#prepare();
-    return this.#holder(libc, port, protocol);
+    return this.#open().claims.holder(port, protocol, this.#records.all());
   }
 
   async close(): Promise<void> {
-    const isTabled = (await this.#tabled?.catch(() => undefined)) !== undefined;
-    this.#tabled = undefined;
-    const opened = this.#prepared;
-    this.#prepared = undefined;
+    const opened = this.#opened;
     if (opened === undefined) return;
-    const { table } = this.#options;
-    if (isTabled && this.#records.all().length === 0)
-      await this.#nft.apply(`add table inet ${table}\ndelete table inet ${table}`);
+    await this.#table.close();
+    this.#opened = undefined;
     opened.node.close();
+    opened.packetFilter.close();
     opened.namespaces.close();
     opened.libc.close();
   }
 
-  /** With the table: once, at the first call; again when that failed. */
-  #open(): Promise<Opened> {
-    this.#tabled ??= this.#writeTable().catch((error: unknown) => {
-      this.#tabled = undefined;
-      throw error instanceof FabricError ? error : unavailable(error);
-    });
-    return this.#tabled;
-  }
-
-  /** The table is written anew from the records: whatever a crash left half done in it is right afterwards. */
-  async #writeTable(): Promise<Opened> {
-    const opened = this.#prepare();
-    await this.#nft.apply(wholeTable(this.#options, this.#records.all()));
-    return opened;
-  }
-
-  #prepare(): Opened {
-    if (this.#prepared !== undefined) return this.#prepared;
+  #open(): Opened {
+    if (this.#opened !== undefined) return this.#opened;
     try {
       this.#records.load();
-      enableForwarding();
       const libc = openLibC();
-      const opened = { libc, node: new NetlinkSocket(libc), namespaces: new NetworkNamespaces(libc) };
+      const packetFilter = new PacketFilter(libc);
+      const opened = {
+        libc,
+        node: new NetlinkSocket(libc),
+        packetFilter,
+        namespaces: new NetworkNamespaces(libc),
+        claims: new PortClaims({ libc, packetFilter }, { table: tableName(this.#options.key) }),
+      };
       this.#forgetLost(opened);
-      this.#prepared = opened;
+      this.#opened = opened;
       return opened;
+    } catch (error) {
+      throw unavailable(error);
+    }
+  }
+
+  /** What only a machine with replicas needs; resolves to the range of their addresses. */
+  #prepareMachine(): Ipv4Range {
+    try {
+      const changed = enableForwarding();
+      if (changed.length > 0)
+        this.#log.info("the machine forwards packets from now on, for its replicas", {
+          settings: changed.join(" "),
+        });
+      const range = freeRange(this.#options.ipv4Ranges, readIpv4Routes());
+      return defined(range === undefined ? undefined : parseIpv4Range(range), "an IPv4 range in the options");
     } catch (error) {
       throw unavailable(error);
     }
@@ -176,78 +210,72 @@ export class HostFabric implements Fabric {
   #forgetLost({ node, namespaces }: Opened): void {
     for (const record of this.#records.all()) {
       if (namespaces.exists(record.networkNamespace)) continue;
-      if (node.linkIndex(this.#link(record.id)) !== undefined) continue;
+      if (node.link(this.#linkName(record.id)) !== undefined) continue;
       namespaces.remove(record.networkNamespace);
       this.#records.delete(record.id);
     }
   }
 
-  #refuseClashes(spec: EndpointSpec, libc: LibC): void {
-    for (const other of this.#records.all())
-      if (other.id !== spec.id && sameIpv6(other.ipv6, spec.ipv6))
-        throw new FabricError(`attach ${spec.id}: address ${spec.ipv6} is taken by ${other.id}`, {
-          code: "address-taken",
-          address: spec.ipv6,
-          holder: other.id,
-        });
-    const seen = new Set<string>();
-    for (const { published, protocol } of spec.ports) {
-      if (published === undefined) continue;
-      const key = `${protocol} ${published}`;
-      const holder = seen.has(key) ? `${spec.id} itself` : this.#holder(libc, published, protocol, spec.id);
-      seen.add(key);
-      if (holder !== undefined)
-        throw new FabricError(`attach ${spec.id}: port ${published}/${protocol} is taken by ${holder}`, {
-          code: "port-taken",
-          port: published,
-          protocol,
-          holder,
-        });
-    }
-  }
-
-  #holder(libc: LibC, port: number, protocol: "tcp" | "udp", except?: string): string | undefined {
-    const own = this.#records
-      .all()
-      .find(
-        (record) =>
-          record.id !== except && record.ports.some((p) => p.published === port && p.protocol === protocol),
-      );
-    return own === undefined ? listenerName(libc, port, protocol) : `endpoint ${own.id}`;
-  }
-
-  #recordOf(spec: EndpointSpec, before: EndpointRecord | undefined): EndpointRecord {
-    const range = defined(parseIpv4Range(this.#options.ipv4Range), "an IPv4 range in the options");
-    const others = this.#records.all().filter(({ id }) => id !== spec.id);
-    const ipv4 = before?.ipv4 ?? pickIpv4(range, new Set(others.map((other) => other.ipv4)), this.#lastIpv4);
-    if (ipv4 === undefined) throw new Error(`no address of ${this.#options.ipv4Range} is free`);
-    const networkNamespace = join(this.#options.statePath, "netns", spec.id);
-    return { id: spec.id, ipv6: spec.ipv6, ipv4, networkNamespace, ports: spec.ports };
+  #recordOf(spec: EndpointSpec, before: EndpointRecord | undefined, range: Ipv4Range): EndpointRecord {
+    const { id, ipv6, ports, owner } = spec;
+    const others = this.#records.all().filter((record) => record.id !== id);
+    // Routes to single addresses inside the range are those of another agent on this machine.
+    const routed = readIpv4Routes()
+      .filter(({ size }) => size === 1)
+      .map(({ base }) => formatIpv4(base));
+    const taken = new Set([...routed, ...others.map((other) => other.ipv4)]);
+    const ipv4 = before?.ipv4 ?? pickIpv4(range, taken, this.#lastIpv4);
+    if (ipv4 === undefined) throw new Error("no IPv4 address is free for another replica of this node");
+    const networkNamespace = join(this.#options.statePath, "netns", id);
+    return { id, ipv6, ipv4, networkNamespace, ports, owner };
   }
 
   #isWhole(record: EndpointRecord, { node, namespaces }: Opened): boolean {
-    return namespaces.exists(record.networkNamespace) && node.linkIndex(this.#link(record.id)) !== undefined;
+    return namespaces.exists(record.networkNamespace) && node.link(this.#linkName(record.id)) !== undefined;
+  }
+
+  async #undo(record: EndpointRecord, opened: Opened): Promise<void> {
+    await this.#clear(record, opened);
+    this.#records.delete(record.id);
+    await this.#table.settle();
   }
 
   /** Takes everything but the record away. */
   async #clear(record: EndpointRecord, { node, namespaces }: Opened): Promise<void> {
-    await this.#nft.apply(deleteElements(this.#options.table, record));
+    await this.#table.withdraw(record);
     namespaces.remove(record.networkNamespace);
     // With its namespace the other end of the link goes, and with the link its addresses and routes.
-    const link = this.#link(record.id);
+    const link = this.#linkName(record.id);
     const deadline = this.#clock.now() + linkGoneTimeoutMs;
-    for (let pauseMs = pollMinMs; node.linkIndex(link) !== undefined; pauseMs *= 2) {
-      if (this.#clock.now() >= deadline) return deleteLink(link, () => node.linkIndex(link) === undefined);
+    for (let pauseMs = pollMinMs; node.link(link) !== undefined; pauseMs *= 2) {
+      if (this.#clock.now() >= deadline) return deleteLink(link, () => node.link(link) === undefined);
       await new Promise<void>((resolve) => {
         this.#clock.at(this.#clock.now() + Math.min(pauseMs, pollMaxMs), resolve);
       });
     }
   }
 
-  #link(id: string): string {
-    const hash = new Bun.CryptoHasher("sha256").update(id).digest("hex");
-    return this.#options.interfacePrefix + hash.slice(0, linkHashDigits);
+  #link(id: string, node: NetlinkSocket): NodeLink {
+    return {
+      name: this.#linkName(id),
+      group: interfaceGroup(this.#options.key),
+      mtuBytes: uplinkMtuBytes(node),
+    };
   }
+
+  #linkName(id: string): string {
+    const hash = new Bun.CryptoHasher("sha256").update(`${this.#options.key} ${id}`).digest("hex");
+    return interfacePrefix + hash.slice(0, linkHashDigits);
+  }
+}
+
+function tableName(key: string): string {
+  return tablePrefix + key;
+}
+
+/** Programs read it as a signed number; 0 is everybody's. */
+function interfaceGroup(key: string): number {
+  return (Number.parseInt(key, 16) & 0x7fff_ffff) | 1;
 }
 
 /** By a program of its own: the kernel makes the caller wait some 40 ms, which must not be the agent. */
@@ -267,8 +295,13 @@ function isSame(record: EndpointRecord, spec: EndpointSpec): boolean {
   return sameIpv6(record.ipv6, spec.ipv6) && Bun.deepEquals(key(record.ports), key(spec.ports));
 }
 
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 function unavailable(error: unknown): FabricError {
-  const detail = error instanceof Error ? error.message : String(error);
+  if (error instanceof FabricError) return error;
+  const detail = messageOf(error);
   return new FabricError(
     `prepare the network of this node: ${detail}`,
     { code: "unavailable", detail },
@@ -278,6 +311,6 @@ function unavailable(error: unknown): FabricError {
 
 function failed(attempt: string, error: unknown): FabricError {
   if (error instanceof FabricError) return error;
-  const detail = error instanceof Error ? error.message : String(error);
+  const detail = messageOf(error);
   return new FabricError(`${attempt}: ${detail}`, { code: "failed", detail }, { cause: error });
 }

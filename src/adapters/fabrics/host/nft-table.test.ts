@@ -13,21 +13,25 @@ const web = {
 
 test("a change of the table names only what is published", () => {
   expect(addElements("m", web).split("\n")).toEqual([
+    "add element inet m self4 { 10.210.0.1 . 10.210.0.1 }",
+    "add element inet m self6 { fd00::1 . fd00::1 }",
     "add element inet m publish4 { tcp . 8080 : 10.210.0.1 . 80 }",
     "add element inet m publish6 { tcp . 8080 : fd00::1 . 80 }",
     "add element inet m publish4 { udp . 53 : 10.210.0.1 . 53 }",
     "add element inet m publish6 { udp . 53 : fd00::1 . 53 }",
   ]);
-  expect(deleteElements("m", web).split("\n").slice(-2)).toEqual([
+  expect(deleteElements("m", web).split("\n").slice(-4)).toEqual([
     "delete element inet m publish4 { tcp . 8080, udp . 53 }",
     "delete element inet m publish6 { tcp . 8080, udp . 53 }",
+    "delete element inet m self4 { 10.210.0.1 . 10.210.0.1 }",
+    "delete element inet m self6 { fd00::1 . fd00::1 }",
   ]);
   expect(addElements("m", { ...web, ports: [] })).toBe("");
   expect(deleteElements("m", { ...web, ports: [] })).toBe("");
 });
 
 test("the whole table replaces an older one in one script", () => {
-  const lines = wholeTable({ table: "m", interfacePrefix: "x-" }, [web]).split("\n");
+  const lines = wholeTable({ table: "m", interfaceGroup: 7, closedPorts: [7440] }, [web]).split("\n");
   expect(lines.slice(0, 3)).toEqual(["add table inet m", "delete table inet m", "table inet m {"]);
   expect(lines).toContain("add element inet m publish6 { udp . 53 : fd00::1 . 53 }");
 });

@@ -2,10 +2,15 @@
 import type { Endpoint } from "../../../ports/fabric.ts";
 import type { PortSpec } from "../../../model/spec.ts";
 
+/** What tables of all agents of a machine begin with. */
+export const tablePrefix = "muster-";
+
 export interface NftTableOptions {
   readonly table: string;
-  /** What the names of our interfaces begin with. */
-  readonly interfacePrefix: string;
+  /** The group that our interfaces are in, whatever their names. */
+  readonly interfaceGroup: number;
+  /** Ports of the node that replicas do not reach, by none of its addresses. */
+  readonly closedPorts: readonly number[];
 }
 
 export type Publication = Pick<Endpoint, "ipv4" | "ipv6"> & {
@@ -14,6 +19,8 @@ export type Publication = Pick<Endpoint, "ipv4" | "ipv6"> & {
 
 /** Changes the kernel's tables: all of `script` or nothing. */
 export async function runNft(script: string): Promise<void> {
+  if (Bun.which("nft") === null)
+    throw new Error("the program nft is not installed; install the package nftables");
   const child = Bun.spawn(["nft", "-f", "-"], {
     stdin: Buffer.from(script),
     stdout: "ignore",
@@ -27,45 +34,64 @@ export async function runNft(script: string): Promise<void> {
  * The whole table, in place of one that may exist; connections that are open stay open.
  *
  * A packet to a published port of any of the node's own addresses goes to the replica. Its sender is
- * hidden only where the answer would not find back: from the node's loopback, and from one replica to
- * another over the node's address, itself included.
+ * hidden only where the answer would not find back: from the node's loopback, and from a replica to itself.
  */
 export function wholeTable(options: NftTableOptions, publications: readonly Publication[]): string {
   const { table } = options;
-  const ours = `"${options.interfacePrefix}*"`;
+  const from = `iifgroup ${options.interfaceGroup}`;
+  const to = `oifgroup ${options.interfaceGroup}`;
+  const notTo = `oifgroup != ${options.interfaceGroup}`;
   const translate = [
     "fib daddr type local meta nfproto ipv4 dnat ip to meta l4proto . th dport map @publish4",
-    // Nothing that comes from another interface is let through to ::1, so an answer would never arrive.
-    "fib daddr type local ip6 daddr != ::1 dnat ip6 to meta l4proto . th dport map @publish6",
+    "fib daddr type local meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @publish6",
   ];
   return [
-    `add table inet ${table}`,
-    `delete table inet ${table}`,
+    dropTable(table),
     `table inet ${table} {`,
     "map publish4 { type inet_proto . inet_service : ipv4_addr . inet_service; }",
     "map publish6 { type inet_proto . inet_service : ipv6_addr . inet_service; }",
+    "set self4 { type ipv4_addr . ipv4_addr; }",
+    "set self6 { type ipv6_addr . ipv6_addr; }",
     ...chain("guard", "filter hook prerouting priority raw", [
       // route_localnet on our interfaces is for answers, which have another address on the wire.
-      `iifname ${ours} ip daddr 127.0.0.0/8 drop`,
+      `${from} ip daddr 127.0.0.0/8 drop`,
+      // Nobody speaks with an address that is not his: there has to be a way back to it over the same link.
+      `${from} meta nfproto ipv4 fib saddr . iif oif missing drop`,
+      `${from} ip6 saddr != { ::, fe80::/10 } fib saddr . iif oif missing drop`,
     ]),
     ...chain("inbound", "nat hook prerouting priority dstnat", translate),
     ...chain("own", "nat hook output priority -100", translate),
+    ...chain("local", "filter hook input priority filter", closed(from, options.closedPorts)),
     ...chain("forward", "filter hook forward priority filter", [
-      `oifname != ${ours} accept`,
-      `iifname ${ours} accept`,
+      `${notTo} accept`,
+      `${from} accept`,
       "ct status dnat accept",
       "ct state established,related accept",
       "drop",
     ]),
     ...chain("outbound", "nat hook postrouting priority srcnat", [
-      `oifname ${ours} ip saddr 127.0.0.0/8 masquerade`,
-      `iifname ${ours} oifname ${ours} ct status dnat masquerade`,
-      `iifname ${ours} oifname != ${ours} masquerade`,
+      `${to} ip saddr 127.0.0.0/8 masquerade`,
+      `${to} ip6 saddr ::1 masquerade`,
+      "ct status dnat ip saddr . ip daddr @self4 masquerade",
+      "ct status dnat ip6 saddr . ip6 daddr @self6 masquerade",
+      // Own addresses mean nothing outside. What arrived from there and leaves again is not ours to change.
+      `${from} ${notTo} masquerade`,
     ]),
     "}",
     ...publications.map((publication) => addElements(table, publication)),
     "",
   ].join("\n");
+}
+
+/** Succeeds also when there is none. */
+export function dropTable(table: string): string {
+  return `add table inet ${table}\ndelete table inet ${table}`;
+}
+
+function closed(from: string, ports: readonly number[]): string[] {
+  if (ports.length === 0) return [];
+  const list = `{ ${ports.join(", ")} }`;
+  return [`${from} tcp dport ${list} reject with tcp reset`, `${from} udp dport ${list} drop`];
 }
 
 function chain(name: string, hook: string, rules: readonly string[]): string[] {
@@ -74,21 +100,29 @@ function chain(name: string, hook: string, rules: readonly string[]): string[] {
 
 /** Empty when nothing is published. */
 export function addElements(table: string, publication: Publication): string {
-  return publishedPorts(publication)
-    .flatMap(({ key, container }) => [
-      `add element inet ${table} publish4 { ${key} : ${publication.ipv4} . ${container} }`,
-      `add element inet ${table} publish6 { ${key} : ${publication.ipv6} . ${container} }`,
-    ])
-    .join("\n");
+  const { ipv4, ipv6 } = publication;
+  const ports = publishedPorts(publication);
+  if (ports.length === 0) return "";
+  return [
+    `add element inet ${table} self4 { ${ipv4} . ${ipv4} }`,
+    `add element inet ${table} self6 { ${ipv6} . ${ipv6} }`,
+    ...ports.flatMap(({ key, container }) => [
+      `add element inet ${table} publish4 { ${key} : ${ipv4} . ${container} }`,
+      `add element inet ${table} publish6 { ${key} : ${ipv6} . ${container} }`,
+    ]),
+  ].join("\n");
 }
 
 /** Adds first, so that removing what is not there succeeds. */
 export function deleteElements(table: string, publication: Publication): string {
+  const { ipv4, ipv6 } = publication;
   const keys = publishedPorts(publication).map(({ key }) => key);
   if (keys.length === 0) return "";
   return [
     addElements(table, publication),
     ...["publish4", "publish6"].map((map) => `delete element inet ${table} ${map} { ${keys.join(", ")} }`),
+    `delete element inet ${table} self4 { ${ipv4} . ${ipv4} }`,
+    `delete element inet ${table} self6 { ${ipv6} . ${ipv6} }`,
   ].join("\n");
 }
 

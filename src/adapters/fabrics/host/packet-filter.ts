@@ -1,0 +1,89 @@
+/** Questions to the kernel's packet filter, and connections it should forget (nfnetlink): each a few dozen microseconds, where `nft` is a process. */
+import type { LibC } from "./libc.ts";
+import {
+  NetlinkSocket,
+  attribute,
+  cString,
+  findAttribute,
+  netUint16,
+  netlinkFamily,
+  uint32,
+} from "./netlink.ts";
+
+const tables = 10;
+const connections = 1;
+const getTable = (tables << 8) | 1;
+const getElement = (tables << 8) | 13;
+const deleteConnection = (connections << 8) | 2;
+const familyInet = 1;
+const familyV4 = 2;
+const familyV6 = 10;
+const headerBytes = 16 + 4;
+const protocolNumbers = { tcp: 6, udp: 17 } as const;
+/** CTA_FILTER; the kernel reads it only when it is marked as nested. */
+const nestedFilter = 25 | 0x8000;
+/** Of CTA_FILTER_ORIG_FLAGS: which parts of the tuple count. */
+const matchProtocol = 1 << 3;
+const matchDestinationPort = 1 << 5;
+
+type Protocol = "tcp" | "udp";
+
+export class PacketFilter {
+  readonly #socket: NetlinkSocket;
+
+  constructor(libc: LibC) {
+    this.#socket = new NetlinkSocket(libc, netlinkFamily.netfilter);
+  }
+
+  /** Names of all tables of the family `inet`. */
+  tables(): readonly string[] {
+    return this.#socket
+      .list("list packet filter tables", getTable, family(familyInet))
+      .map((message) => findAttribute(message, headerBytes, 1)?.toString("latin1").replace(/\0$/, "") ?? "");
+  }
+
+  hasTable(table: string): boolean {
+    const name = attribute(1, cString(table));
+    return this.#socket.ask(`find table ${table}`, getTable, family(familyInet), name) !== undefined;
+  }
+
+  /** Whether a map of another fleet's table leads this port somewhere. */
+  publishes(table: string, map: string, port: number, protocol: Protocol): boolean {
+    const key = Buffer.alloc(8);
+    key.writeUInt8(protocolNumbers[protocol], 0);
+    key.writeUInt16BE(port, 4);
+    const element = attribute(1, attribute(1, attribute(1, key)));
+    const names = [attribute(1, cString(table)), attribute(2, cString(map))];
+    const what = `find port ${port} in table ${table}`;
+    return (
+      this.#socket.ask(what, getElement, family(familyInet), ...names, attribute(3, element)) !== undefined
+    );
+  }
+
+  /**
+   * Forgets connections to a port, in both families: the next packet of each is led where the tables say
+   * by then. A sender of datagrams that never pauses would else reach for ever who had the port before.
+   */
+  forget(port: number, protocol: Protocol): void {
+    const number = attribute(1, Buffer.from([protocolNumbers[protocol]]));
+    const tuple = attribute(1, attribute(2, number, attribute(3, netUint16(port))));
+    const filter = attribute(nestedFilter, attribute(1, uint32(matchProtocol | matchDestinationPort)));
+    for (const version of [familyV4, familyV6])
+      this.#socket.change(
+        `forget connections to port ${port}/${protocol}`,
+        deleteConnection,
+        0,
+        family(version),
+        tuple,
+        filter,
+      );
+  }
+
+  close(): void {
+    this.#socket.close();
+  }
+}
+
+function family(number: number): Buffer {
+  return Buffer.from([number, 0, 0, 0]);
+}
