@@ -203,6 +203,25 @@ describe("deployments", () => {
   });
 });
 
+describe("explain", () => {
+  test("a field, all fields, and what is no field", async () => {
+    const page = await muster(["explain", "spec.containers.resources"]);
+    expect(page.code).toBe(0);
+    expect(page.out).toStartWith("spec.containers.resources\n\ntype:     map\n");
+    expect(page.out).toContain("  cpu  (amount of CPU; default: 0)\n      Cores to reserve");
+    const leaf = JSON.parse((await muster(["explain", "stopTimeout", "--json"])).out);
+    expect(leaf).toMatchObject({ path: "stopTimeout", type: "span of time", default: "10s", fields: [] });
+    expect((await muster(["explain"])).out).toContain("  initContainers  (list of containers)\n");
+    expect((await muster(["explain", "-r"])).out).toContain("\n    resources  (map)\n      cpu  (");
+    const wrong = await muster(["explain", "spec.containers.resurces"]);
+    expect([wrong.code, wrong.out]).toEqual([2, ""]);
+    expect(wrong.errors).toBe(
+      'muster: spec.containers has no field "resurces"; did you mean spec.containers.resources?\n' +
+        "next: muster explain spec.containers lists what there is\n",
+    );
+  });
+});
+
 describe("looking", () => {
   test("every listing has a JSON form that parses", async () => {
     await muster(["run", "nginx"]);

@@ -47,6 +47,11 @@ const commands: readonly CommandEntry[] = [
     load: async () => (await import("./apply.ts")).registerApply,
   },
   {
+    name: "explain",
+    description: "describe the fields of a manifest",
+    load: async () => (await import("./explain.ts")).registerExplain,
+  },
+  {
     name: "ps",
     description: "list deployments and their replicas",
     load: async () => (await import("./ps.ts")).registerPs,

@@ -1,5 +1,6 @@
 /** What is wrong with fields that are right one by one. Paths are those of manifests and of resolved specs alike. */
 import type { ContainerTemplate, FileSpec, Mount, PortSpec, ReplicaTemplate } from "../../model/spec.ts";
+import { needsImages, noImageName } from "../../model/template.ts";
 
 export interface Conflict {
   readonly path: readonly (string | number)[];
@@ -10,7 +11,7 @@ type Path = Conflict["path"];
 
 /** `at` says where a container's fields stand: at the top in the short form. */
 export function conflictsOf(
-  template: Pick<ReplicaTemplate, "containers" | "initContainers" | "stopTimeoutMs">,
+  template: ReplicaTemplate,
   at: (list: "containers" | "initContainers", index: number) => Path,
 ): readonly Conflict[] {
   const conflicts: Conflict[] = [];
@@ -23,8 +24,11 @@ export function conflictsOf(
       if (first !== undefined)
         conflicts.push({ path: [...path, "name"], message: `is the name of ${words(first)}, too` });
       names.set(container.name, first ?? path);
-      for (const conflict of containerConflicts(container, template.stopTimeoutMs))
-        conflicts.push({ ...conflict, path: [...path, ...conflict.path] });
+      const own = [
+        ...containerConflicts(container, template.stopTimeoutMs),
+        ...(needsImages(template) ? [] : programConflicts(container)),
+      ];
+      for (const conflict of own) conflicts.push({ ...conflict, path: [...path, ...conflict.path] });
       if (list === "containers")
         container.ports.forEach((port, at) =>
           ports.push({ port, container: index, path: [...path, "ports", at] }),
@@ -32,6 +36,28 @@ export function conflictsOf(
       else conflicts.push(...initConflicts(container, path));
     });
   return [...conflicts, ...portConflicts(ports)];
+}
+
+/** What a program of the machine cannot have: it sees the machine's own files. */
+function programConflicts(container: ContainerTemplate): readonly Conflict[] {
+  const conflicts: Conflict[] = [];
+  if (container.image !== noImageName)
+    conflicts.push({ path: ["image"], message: `the runtime process takes none: write ${noImageName}` });
+  if ((container.entrypoint ?? container.command ?? []).length === 0)
+    conflicts.push({ path: ["command"], message: "command is missing: it names the program" });
+  const given = [
+    container.mounts.length > 0 ? "mounts" : "",
+    container.files.length > 0 ? "files" : "",
+    container.readOnlyRoot ? "readOnlyRoot" : "",
+    container.userNamespace ? "userNamespace" : "",
+  ].filter((name) => name !== "");
+  return [
+    ...conflicts,
+    ...given.map((name) => ({
+      path: [name],
+      message: "a program of the machine has the machine's own files",
+    })),
+  ];
 }
 
 /** What only a container that goes on running can have. */

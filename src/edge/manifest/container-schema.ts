@@ -154,7 +154,8 @@ const logsSchema = v.pipe(
 export const initEntries = {
   image: field(parsedText("an image reference", parseImage), {
     type: "image reference",
-    meaning: "`[host[:port]/]path[:tag][@digest]`. Kept as it is written: another writing is another spec.",
+    meaning:
+      "`[host[:port]/]path[:tag][@digest]`. Kept as it is written: another writing is another spec. `none` with the runtime `process`.",
     example: "registry.example.com/team/web:1.2",
   }),
   pull: v.optional(

@@ -8,7 +8,7 @@ import { mainContainerName, stopTimeoutMsDefault } from "../../model/template.ts
 import { canonicalTemplate } from "./canonical.ts";
 import { closedObject } from "./check.ts";
 import { conflictsOf, type Conflict } from "./conflicts.ts";
-import { containerEntries, containerOf, initEntries, type ContainerFields } from "./container-schema.ts";
+import { containerEntries, containerOf, initEntries } from "./container-schema.ts";
 import { parseHostname, parseRuntime } from "./container-values.ts";
 import { containersMax, labelPattern, parseName, parseReplicas, stopTimeoutMsMax } from "./fields.ts";
 import { exactSpan, parseSpan } from "./quantity.ts";
@@ -71,7 +71,8 @@ export const replicaEntries = {
   runtime: v.optional(
     field(parsedText("a runtime", parseRuntime), {
       type: "name, or absolute path",
-      meaning: "What runs the containers: a runtime of the node, or the path of one.",
+      meaning:
+        "What runs the containers: a runtime of the node such as `runc`, the path of one, or `process` for programs of the machine itself.",
       example: "crun",
       absent: "the node's",
     }),
@@ -93,15 +94,10 @@ function containersOf<const Entries extends v.ObjectEntries>(entries: Entries) {
   );
 }
 
+const containerName = parsedText("a name", parseName);
+const nameWords = { type: "name", meaning: "Unique among the containers of a replica.", example: "web" };
 const named = {
-  name: v.optional(
-    field(parsedText("a name", parseName), {
-      type: "name",
-      meaning: "Unique among the containers of a replica.",
-      example: "web",
-      absent: "`main` for a container that is alone",
-    }),
-  ),
+  name: v.optional(field(containerName, { ...nameWords, absent: "`main` for a container that is alone" })),
 };
 
 export const longEntries = {
@@ -118,7 +114,7 @@ export const longEntries = {
     },
   ),
   initContainers: v.optional(
-    field(containersOf({ ...named, ...initEntries }), {
+    field(containersOf({ name: field(containerName, { ...nameWords, example: "init" }), ...initEntries }), {
       type: "list of containers",
       meaning:
         "Run one after another, each to a successful end, before any of `containers` starts. They have no ports, probes, hook and stop signal.",
@@ -192,26 +188,16 @@ const longSchema = v.pipe(
   closedObject({ ...replicaEntries, ...longEntries, ...misplaced }),
   v.rawTransform(({ dataset, addIssue }) => {
     const fields = dataset.value;
-    const nameOf = (
-      list: "containers" | "initContainers",
-      container: ContainerFields & { readonly name?: string | undefined },
-      index: number,
-    ): string => {
-      if (container.name !== undefined) return container.name;
-      if (list === "containers" && fields.containers.length === 1) return mainContainerName;
-      const path = issuePath(fields, [list, index, "name"]);
-      addIssue({
-        message: "name is missing: a container that is not alone needs one",
-        ...(path === undefined ? {} : { path }),
-      });
-      return `${list}-${index}`;
-    };
-    const containers = fields.containers.map((one, index) =>
-      containerOf(nameOf("containers", one, index), one),
-    );
-    const inits = fields.initContainers.map((one, index) =>
-      containerOf(nameOf("initContainers", one, index), one),
-    );
+    const containers = fields.containers.map((container, index) => {
+      const isAlone = fields.containers.length === 1;
+      if (container.name === undefined && !isAlone) {
+        const path = issuePath(fields, ["containers", index, "name"]);
+        const message = "name is missing: a container that is not alone needs one";
+        addIssue({ message, ...(path === undefined ? {} : { path }) });
+      }
+      return containerOf(container.name ?? mainContainerName, container);
+    });
+    const inits = fields.initContainers.map((container) => containerOf(container.name, container));
     return {
       namespace: fields.namespace,
       name: fields.name,

@@ -89,7 +89,7 @@ export function manifestProblem(faults: readonly Fault[]): Problem {
     code: "invalid-spec",
     message: `${count}${where}; nothing was changed`,
     places: faults.toSorted(byPlace).slice(0, faultsShownMax),
-    next: "correct the places named above; docs/guide/spec.md describes every field",
+    next: "correct the places named above; muster explain describes every field",
   };
 }
 

@@ -178,8 +178,8 @@ const probeSchema = v.pipe(
     successThreshold: v.optional(
       field(parsedText("a whole number", parseThreshold), {
         type: "whole number",
-        meaning: "Successes in a row that make it well again; 1 for startup and liveness.",
-        example: "2",
+        meaning: "Successes in a row that make it well again; only readiness may have more than 1.",
+        example: "1",
       }),
       "1",
     ),
