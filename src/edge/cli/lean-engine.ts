@@ -1,17 +1,22 @@
 /**
  * An agent lives for months and mostly waits: its JavaScript runs interpreted, on one collector thread. Compiled code and the
  * pages of the compilers weigh a quarter of the process and cost more than they save
- * (docs/decisions/0016-agents-run-interpreted.md). The engine reads these settings once, when the process begins, so the process
- * replaces itself by the same program with them.
+ * (docs/decisions/0016-agents-run-interpreted.md). The engine and its allocator read these settings once, when the process begins,
+ * so the process replaces itself by the same program with them.
  */
 import { dlopen, FFIType, ptr } from "bun:ffi";
 
-/** Names from JavaScriptCore's OptionsList.h, prefixed as Bun reads them. The pinned Bun refuses names it does not know. */
+/**
+ * Names from JavaScriptCore's OptionsList.h, prefixed as Bun reads them. The pinned Bun refuses names it does not know.
+ * The allocator's (milliseconds) is the pause between two searches for freed pages inside pages in use: as it comes, a
+ * thread of its own searches after each wake of an idle agent, for a sixth of all the agent's CPU.
+ */
 const settings: Readonly<Record<string, string>> = {
   BUN_JSC_useDFGJIT: "0",
   BUN_JSC_useBaselineJIT: "0",
   BUN_JSC_useConcurrentGC: "0",
   BUN_JSC_numberOfGCMarkers: "1",
+  MIMALLOC_PURGE_HOLES_MIN_INTERVAL: "30000",
 };
 
 /** Whether somebody has set the engine already: we, before this process began, or who started it and knows why. */
