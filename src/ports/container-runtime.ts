@@ -54,14 +54,15 @@ export interface ContainerSpec {
 export interface ContainerStatus {
   readonly id: string;
   readonly labels: Readonly<Record<string, string>>;
-  /** `unknown`: it ended and nobody can say how (its monitor died, or the machine did). */
+  /**
+   * `unknown`: it ended and nobody can say how (its monitor died, or the machine did), or it runs on without a monitor, so
+   * that neither its output nor its end will be known. Removing it ends it for certain.
+   */
   readonly phase: "created" | "running" | "exited" | "unknown";
   readonly pid?: number;
   /** 128 + signal for a death by signal. Present when exited. */
   readonly exitCode?: number;
   readonly oomKilled?: boolean;
-  /** It runs, but its monitor has died: neither its output nor its exit code will be known. */
-  readonly isUnwatched?: boolean;
   /** Why the node ended it, for people; undefined when it was not the node. */
   readonly message?: string;
 }
@@ -117,10 +118,7 @@ export interface ContainerRuntime {
   remove(id: string): Promise<void>;
   /** All containers this runtime keeps under its own directory, ended ones included. */
   list(): Promise<readonly ContainerStatus[]>;
-  /**
-   * Called with the new status whenever a container ends, at least once per end, and when one that runs loses its monitor.
-   * The returned function stops it.
-   */
+  /** Called with the new status whenever a container ends or becomes `unknown`, at least once for each; the returned function stops it. */
   watch(listener: (status: ContainerStatus) => void): () => void;
   logs(id: string, options: LogOptions): AsyncIterable<LogLine>;
   /**

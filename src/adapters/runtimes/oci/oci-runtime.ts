@@ -32,7 +32,7 @@ import {
 import { removeCgroup } from "./cgroups.ts";
 import { runConmon } from "./conmon.ts";
 import { readContainerLog } from "./container-log.ts";
-import { containerStatus } from "./container-status.ts";
+import { StatusReader } from "./container-status.ts";
 import { execInContainer } from "./exec.ts";
 import { ExitWatch } from "./exit-watch.ts";
 import { openMachine, type Machine } from "./machine.ts";
@@ -95,6 +95,7 @@ export class OciRuntime implements ContainerRuntime {
   readonly #directories: RuntimeDirectories;
   readonly #permits: Permits;
   readonly #exits: ExitWatch;
+  readonly #statuses: StatusReader;
   /** Being made or removed in this process; they do not exist for `list`. */
   readonly #inTransition = new Set<string>();
   #opened: Opened | undefined;
@@ -106,6 +107,7 @@ export class OciRuntime implements ContainerRuntime {
     this.#options = options;
     this.#directories = runtimeDirectories(options.root);
     this.#permits = new Permits(options.parallelMax);
+    this.#statuses = new StatusReader(() => ports.clock.now());
     this.#exits = new ExitWatch(
       {
         clock: ports.clock,
@@ -315,7 +317,7 @@ export class OciRuntime implements ContainerRuntime {
 
   #status(id: string): ContainerStatus | undefined {
     if (this.#inTransition.has(id) || !isContainerId(id)) return undefined;
-    return containerStatus(
+    return this.#statuses.read(
       id,
       this.#paths(id),
       this.#open().machine.tree,

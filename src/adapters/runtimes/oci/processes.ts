@@ -9,6 +9,16 @@ export function livesInCgroup(pid: number, group: string): boolean {
   return groups.split("\n").some((line) => `${line}/`.includes(`${group}/`));
 }
 
+/** Whether there is a process of this number, dead but unreaped ones included; says nothing about who it is. */
+export function isThere(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    if (isErrno(error, "ESRCH")) return false;
+    throw error;
+  }
+}
+
 /** Whether `pid` is alive and `argument` is one of its arguments. */
 export function livesWithArgument(pid: number, argument: string): boolean {
   const commandLine = readIfThere(`/proc/${pid}/cmdline`);

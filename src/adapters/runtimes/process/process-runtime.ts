@@ -34,7 +34,7 @@ import {
 import { readCgroupTree, removeCgroup, type CgroupTree } from "../oci/cgroups.ts";
 import { runConmon } from "../oci/conmon.ts";
 import { readContainerLog } from "../oci/container-log.ts";
-import { containerStatus } from "../oci/container-status.ts";
+import { StatusReader } from "../oci/container-status.ts";
 import { ExitWatch } from "../oci/exit-watch.ts";
 import { Permits } from "../oci/permits.ts";
 import { livesInCgroup, livesWithArgument, sendSignal } from "../oci/processes.ts";
@@ -87,6 +87,7 @@ export class ProcessRuntime implements ContainerRuntime {
   readonly #directories: RuntimeDirectories;
   readonly #permits: Permits;
   readonly #exits: ExitWatch;
+  readonly #statuses: StatusReader;
   /** Being made or removed in this process; they do not exist for `list`. */
   readonly #inTransition = new Set<string>();
   #tree: CgroupTree | undefined;
@@ -97,6 +98,7 @@ export class ProcessRuntime implements ContainerRuntime {
     this.#options = options;
     this.#directories = runtimeDirectories(options.root);
     this.#permits = new Permits(options.parallelMax);
+    this.#statuses = new StatusReader(() => ports.clock.now());
     this.#exits = new ExitWatch(
       {
         clock: ports.clock,
@@ -242,7 +244,7 @@ export class ProcessRuntime implements ContainerRuntime {
 
   #status(id: string): ContainerStatus | undefined {
     if (this.#inTransition.has(id) || !isContainerId(id)) return undefined;
-    return containerStatus(id, this.#paths(id), this.#open(), `${this.#options.cgroupParent}/${id}`);
+    return this.#statuses.read(id, this.#paths(id), this.#open(), `${this.#options.cgroupParent}/${id}`);
   }
 
   #cgroup(id: string, paths: BundlePaths): string {
