@@ -364,6 +364,9 @@ export class Lab {
     await startAgent(place, [
       ...this.#file.binary,
       "up",
+      // The settings of the machine that the lab stands on are not those of its machines.
+      "--config",
+      "/dev/null",
       ...["--data-dir", place.dataDirectory, "--name", one.name],
       ...["--listen", `${machineAddress4(one.index)}:${agentPort}`],
       ...["--cgroup-parent", `/${this.#cgroupOf(one)}`],

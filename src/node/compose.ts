@@ -7,7 +7,7 @@ import { OciRuntime, ociRuntimeDefaults } from "../adapters/runtimes/oci/oci-run
 import { ProcessRuntime, processRuntimeDefaults } from "../adapters/runtimes/process/process-runtime.ts";
 import { RuntimeRouter } from "../adapters/runtimes/runtime-router.ts";
 import { SqliteStore } from "../adapters/stores/sqlite-store.ts";
-import { JsonLinesLogger } from "../adapters/system/json-lines-logger.ts";
+import { LineLogger } from "../adapters/system/line-logger.ts";
 import { ProgramMemory } from "../adapters/system/program-memory.ts";
 import { SystemClock } from "../adapters/system/system-clock.ts";
 import { SystemEntropy } from "../adapters/system/system-entropy.ts";
@@ -47,9 +47,9 @@ const fleetName = "muster";
 /** Starts a node: as a member it was, as one that joins, or as the founder of a fleet. Rejects with ProblemError. */
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const clock = new SystemClock();
-  const logger = new JsonLinesLogger(
+  const logger = new LineLogger(
     { clock, write: (line) => void process.stderr.write(line) },
-    { level: "info", fields: { node: options.name } },
+    { level: options.logLevel, format: options.logFormat, fields: { node: options.name } },
   );
   // The store's lock comes first: two agents must not both make an identity.
   const store = openStore(options.dataDirectory);

@@ -1,4 +1,5 @@
-import { mkdirSync, readdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { ProblemError } from "../model/problem.ts";
 
 /** What agents make in their data directory, and what a fresh file system has. */
@@ -44,4 +45,9 @@ export function claimDataDirectory(path: string): void {
       { cause: error },
     );
   }
+}
+
+/** Whether a node lives here that is of a fleet already. */
+export function hasIdentity(path: string): boolean {
+  return existsSync(join(path, "identity"));
 }

@@ -24,6 +24,9 @@ export interface NodeOptions {
   readonly selfCommand: readonly string[];
   readonly version: string;
   readonly commit: string;
+  /** Diagnostics, on standard error. */
+  readonly logLevel: "error" | "warn" | "info" | "debug";
+  readonly logFormat: "json" | "text";
 }
 
 /** What the agent itself needs to know; everything else is in its ports. */

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { MemoryDisk, MemoryStore } from "../../src/adapters/stores/memory-store.ts";
-import { JsonLinesLogger } from "../../src/adapters/system/json-lines-logger.ts";
+import { LineLogger } from "../../src/adapters/system/line-logger.ts";
 import { SystemClock } from "../../src/adapters/system/system-clock.ts";
 import { SystemEntropy } from "../../src/adapters/system/system-entropy.ts";
 import { bootstrapState } from "../../src/core/consensus/bootstrap.ts";
@@ -30,7 +30,7 @@ test("a founding that was refused leaves nothing when the disk has room again", 
   const disk = new MemoryDisk();
   const store = new MemoryStore({ disk });
   const clock = new SystemClock();
-  const logger = new JsonLinesLogger({ clock, write: () => {} }, { level: "error", fields: {} });
+  const logger = new LineLogger({ clock, write: () => {} }, { level: "error", format: "json", fields: {} });
   const turn = new Turn({ store, clock, logger });
   const groups = new Groups(
     {

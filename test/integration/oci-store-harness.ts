@@ -7,7 +7,7 @@ import {
   type OciImageStoreOptions,
   ociImageStoreDefaults,
 } from "../../src/adapters/images/oci/oci-image-store.ts";
-import { JsonLinesLogger } from "../../src/adapters/system/json-lines-logger.ts";
+import { LineLogger } from "../../src/adapters/system/line-logger.ts";
 import { SystemClock } from "../../src/adapters/system/system-clock.ts";
 import { SystemEntropy } from "../../src/adapters/system/system-entropy.ts";
 
@@ -26,9 +26,9 @@ export async function openOciStore(options: Partial<OciImageStoreOptions> = {}):
   const directory = await mkdtemp(join(tmpdir(), "muster-images-"));
   const root = join(directory, "store");
   const clock = new SystemClock();
-  const log = new JsonLinesLogger(
+  const log = new LineLogger(
     { clock, write: (line) => process.stderr.write(line) },
-    { level: "error", fields: {} },
+    { level: "error", format: "json", fields: {} },
   );
   const open = () =>
     new OciImageStore(

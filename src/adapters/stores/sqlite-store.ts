@@ -5,7 +5,16 @@
  * worker and back costs more than that.
  */
 import { Database, SQLiteError } from "bun:sqlite";
-import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { StoreError, type Store, type StoreTable, type StoreWrite } from "../../ports/store.ts";
 import { SqliteTables } from "./sqlite-tables.ts";
@@ -122,11 +131,12 @@ function syncDirectory(directory: string): void {
 }
 
 function lockedError(directory: string, path: string, cause: unknown): StoreError {
-  const holderPid = holderOf(join(directory, pidFileName));
+  const pidPath = join(directory, pidFileName);
+  const holderPid = holderOf(pidPath);
   if (holderPid === undefined)
     return new StoreError(`${path} is in use by another process`, { code: "locked", path }, { cause });
   return new StoreError(
-    `${path} is in use by process ${holderPid}`,
+    `${path} is in use by process ${holderPid}, since ${sinceOf(pidPath)}`,
     { code: "locked", path, holderPid },
     { cause },
   );
@@ -140,6 +150,11 @@ function holderOf(pidPath: string): number | undefined {
     // The holder has the lock and has not written its pid yet.
     return undefined;
   }
+}
+
+/** When the holder took the lock: it writes its pid then and never again. */
+function sinceOf(pidPath: string): string {
+  return `${statSync(pidPath).mtime.toISOString().slice(0, 19)}Z`;
 }
 
 function closedError(): StoreError {

@@ -77,3 +77,22 @@ export function parseAddresses(text: string): Outcome<readonly string[], string>
   }
   return { ok: true, value: addresses };
 }
+
+export const logLevels = ["error", "warn", "info", "debug"] as const;
+export const logFormats = ["json", "text"] as const;
+export type LogLevel = (typeof logLevels)[number];
+export type LogFormat = (typeof logFormats)[number];
+
+export function parseLogLevel(text: string): Outcome<LogLevel, string> {
+  const level = logLevels.find((known) => known === text);
+  return level === undefined
+    ? { ok: false, error: `is not one of ${logLevels.join(", ")}` }
+    : { ok: true, value: level };
+}
+
+export function parseLogFormat(text: string): Outcome<LogFormat, string> {
+  const format = logFormats.find((known) => known === text);
+  return format === undefined
+    ? { ok: false, error: `is not one of ${logFormats.join(", ")}` }
+    : { ok: true, value: format };
+}

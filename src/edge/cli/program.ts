@@ -1,16 +1,17 @@
 /** The command table. A command's file is loaded only when its name is on the command line. */
 import { createRoot, type Program } from "./root.ts";
 import type { CliContext } from "./console.ts";
+import { exampleWords, rootHelp } from "./examples.ts";
 
 type Register = (program: Program, context: CliContext) => void;
 
-interface CommandEntry {
+export interface CommandEntry {
   readonly name: string;
   readonly description: string;
   readonly load: () => Promise<Register>;
 }
 
-const commands: readonly CommandEntry[] = [
+export const commands: readonly CommandEntry[] = [
   {
     name: "up",
     description: "start this machine's agent: found a fleet, or join one",
@@ -102,6 +103,21 @@ const commands: readonly CommandEntry[] = [
     load: async () => (await import("./delete.ts")).registerDelete,
   },
   {
+    name: "install",
+    description: "make the agent a service of systemd",
+    load: async () => (await import("./install.ts")).registerInstall,
+  },
+  {
+    name: "uninstall",
+    description: "take the service away again",
+    load: async () => (await import("./install.ts")).registerUninstall,
+  },
+  {
+    name: "completion",
+    description: "print the completion script of a shell",
+    load: async () => (await import("./completion.ts")).registerCompletion,
+  },
+  {
     name: "lab",
     description: "run a fleet of several machines on this one",
     load: async () => (await import("../../lab/cli.ts")).registerLab,
@@ -119,14 +135,17 @@ export async function createProgram(
   context: CliContext,
   output: { readonly out: (text: string) => void; readonly error: (text: string) => void },
 ): Promise<Program> {
-  const program = createRoot();
+  const program = createRoot(context.env);
   program.exitOverride().configureOutput({ writeOut: output.out, writeErr: output.error });
   const end = argv.indexOf("--");
   const named = new Set(end < 0 ? argv : argv.slice(0, end));
+  // A script of completions lists the options of all commands.
+  const isWhole = named.has("completion");
   for (const { name, description, load } of commands) {
-    if (named.has(name)) (await load())(program, context);
+    if (isWhole || named.has(name)) (await load())(program, context);
     else program.command(name);
-    program.commands.find((command) => command.name() === name)?.description(description);
+    const command = program.commands.find((one) => one.name() === name);
+    command?.description(description).addHelpText("after", () => exampleWords(name));
   }
-  return program;
+  return program.addHelpText("after", rootHelp);
 }

@@ -7,11 +7,11 @@ import { createProgram } from "./program.ts";
 export async function runCli(argv: readonly string[], context: CliContext): Promise<number> {
   let out = "";
   let complaint = "";
-  const program = await createProgram(argv, context, {
-    out: (text) => (out += text),
-    error: (text) => (complaint += text),
-  });
   try {
+    const program = await createProgram(argv, context, {
+      out: (text) => (out += text),
+      error: (text) => (complaint += text),
+    });
     await program.parseAsync(argv, { from: "user" });
     return context.exitCode;
   } catch (error) {
@@ -22,7 +22,8 @@ export async function runCli(argv: readonly string[], context: CliContext): Prom
     if (error instanceof Error && "code" in error && error.code === "EPIPE") return exitCodes.brokenPipe;
     const cause = error instanceof CommanderError ? usageOf(error, complaint) : error;
     const { problem, exitCode } = reportOf(cause);
-    const json = program.opts().json === true || argv.includes("--json");
+    const end = argv.indexOf("--");
+    const json = (end < 0 ? argv : argv.slice(0, end)).includes("--json");
     await context.console.complain(json ? `${JSON.stringify({ problem })}\n` : formatProblem(problem));
     return exitCode;
   }

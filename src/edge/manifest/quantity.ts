@@ -122,6 +122,14 @@ export function parseSpan(text: string): Outcome<number, string> {
   return ok(Math.round(Number(match[1]) * unit));
 }
 
+/** A span of time as it would be typed: whole days, hours or minutes as such, but `60s`. */
+export function formatSpan(spanMs: number): string {
+  if (spanMs > 0 && spanMs % 86_400_000 === 0) return `${spanMs / 86_400_000}d`;
+  if (spanMs > 0 && spanMs % 3_600_000 === 0) return `${spanMs / 3_600_000}h`;
+  if (spanMs > 60_000 && spanMs % 60_000 === 0) return `${spanMs / 60_000}m`;
+  return spanMs % 1000 === 0 ? `${spanMs / 1000}s` : `${spanMs}ms`;
+}
+
 /** `1500` as `1500m`, `2000` as `2`. */
 export function formatCpu(cpuMillis: number): string {
   return cpuMillis % 1000 === 0 ? `${cpuMillis / 1000}` : `${cpuMillis}m`;

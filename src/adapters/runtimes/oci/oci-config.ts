@@ -47,6 +47,7 @@ export interface OciProcess {
     readonly hard: number;
   }[];
   readonly noNewPrivileges: boolean;
+  readonly oomScoreAdj: number;
 }
 
 const maskedPaths = [
@@ -123,6 +124,8 @@ function ociProcess(input: ConfigInput): OciProcess {
     capabilities: effectiveCapabilities(uid, input.capabilities),
     rlimits: [{ type: "RLIMIT_NOFILE", soft: input.filesMax, hard: input.filesMax }],
     noNewPrivileges: !(spec.allowNewPrivileges ?? false),
+    // The agent may be guarded from the kernel's out-of-memory killer; what it starts is not.
+    oomScoreAdj: 0,
   };
 }
 

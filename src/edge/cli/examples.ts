@@ -1,0 +1,63 @@
+/** What the help of each command shows at its end: command lines as they are typed. A test holds each against its command's flags. */
+export const examples: Readonly<Record<string, readonly string[]>> = {
+  up: [
+    "muster up --detach",
+    "muster up --join 10.0.0.1:7440 --invite-file /etc/muster/invite",
+    "muster up --zone rack2 --label disk=ssd --memory 12Gi",
+    "muster up --show-config",
+  ],
+  down: ["muster down", "muster down --keep"],
+  status: ["muster status", "muster status --json"],
+  invite: ["muster invite", "muster invite --ttl 10m --token > invite"],
+  nodes: ["muster nodes", "muster nodes --json"],
+  run: [
+    "muster run nginx:1.27 --name web -p 8080:80 --replicas 3 --wait",
+    "muster run busybox -e GREETING=hello -- sh -c 'echo $GREETING; sleep 60'",
+  ],
+  apply: ["muster apply -f web.yaml --wait", "muster apply -f deployments/", "muster apply -f - < web.yaml"],
+  plan: ["muster plan -f web.yaml"],
+  explain: ["muster explain", "muster explain spec.containers.resources"],
+  ps: ["muster ps", "muster ps -A --json"],
+  inspect: ["muster inspect web", "muster inspect shop/web --json"],
+  scale: ["muster scale web 5 --wait", "muster scale shop/web 0"],
+  logs: ["muster logs web -f", "muster logs web/2 --tail 20 -t"],
+  exec: ["muster exec -it web -- sh", "muster exec web/2 -e DEBUG=1 -- env"],
+  attach: ["muster attach web/0"],
+  cp: ["muster cp web/0:/etc/hostname .", "muster cp site/ web/0:/srv/"],
+  stats: ["muster stats web"],
+  top: ["muster top"],
+  doctor: ["muster doctor"],
+  events: ["muster events web", "muster events web -f --json"],
+  promises: ["muster promises", "muster promises --node"],
+  cohort: ["muster cohort show web"],
+  image: ["muster image ls", "muster image rm busybox:1"],
+  delete: ["muster delete web --wait --timeout 2m"],
+  install: [
+    "muster install --dry-run",
+    "muster install",
+    "muster install -- --join 10.0.0.1:7440 --invite-file /etc/muster/invite",
+  ],
+  uninstall: ["muster uninstall"],
+  completion: [
+    "source <(muster completion bash)",
+    'muster completion zsh > "${fpath[1]}/_muster"',
+    "muster completion fish > ~/.config/fish/completions/muster.fish",
+  ],
+  lab: ["muster lab up 3", "muster lab exec n1 -- muster ps", "muster lab kill n2", "muster lab down"],
+  chaos: ["muster chaos web"],
+};
+
+export function exampleWords(command: string): string {
+  const lines = examples[command] ?? [];
+  return lines.length === 0 ? "" : `\nExamples:\n${lines.map((line) => `  ${line}\n`).join("")}`;
+}
+
+export const rootHelp = `
+Examples:
+  muster up --detach                        this machine is a fleet of one
+  muster run nginx:1.27 --name web --wait   and runs a web server
+  muster ps
+  muster <command> --help                   options and examples of a command
+
+Exit codes: 0 done, 1 refused or failed, 2 not understood, 3 no agent answers, 4 timed out, 130 interrupted.
+`;
