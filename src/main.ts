@@ -12,6 +12,10 @@ async function main(): Promise<number> {
     const { unpackMain } = await import("./adapters/images/oci/unpack.ts");
     return unpackMain(argv.slice(1));
   }
+  if (first === "internal-copy") {
+    const { copyMain } = await import("./adapters/runtimes/copy/copy-child.ts");
+    return copyMain(argv.slice(1));
+  }
   if (first === "internal-launch") {
     const { launchMain } = await import("./adapters/runtimes/process/launch.ts");
     return launchMain(argv.slice(1));

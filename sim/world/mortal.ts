@@ -154,6 +154,10 @@ export function slowRuntime(
     watch: (listener) => runtime.watch((status) => life.reach(() => listener(status))),
     logs: (id, options) => runtime.logs(id, options),
     exec: async (id, request) => runtime.exec(id, request),
+    attach: async (id, terminal) => runtime.attach(id, terminal),
+    copyOut: async (id, path) => runtime.copyOut(id, path),
+    copyIn: async (id, path, archive) => runtime.copyIn(id, path, archive),
+    usage: async () => life.within(runtime.usage()),
     close: async () => runtime.close(),
   };
 }

@@ -167,7 +167,12 @@ function runtimesOf(
   return new RuntimeRouter({
     oci: new OciRuntime(
       { clock, log: logger },
-      { ...ociRuntimeDefaults, root: join(dataDirectory, "containers"), cgroupParent },
+      {
+        ...ociRuntimeDefaults,
+        root: join(dataDirectory, "containers"),
+        cgroupParent,
+        copyCommand: [...selfCommand, "internal-copy"],
+      },
     ),
     process: new ProcessRuntime(
       { clock },

@@ -49,6 +49,10 @@ export interface ContainerSpec {
   readonly logs?: LogLimits;
   /** Name or absolute path of a runtime, such as `runc`; undefined: the node's default. */
   readonly runtime?: string;
+  /** Its standard input stays open for those who attach; otherwise it has none. */
+  readonly stdin?: boolean;
+  /** It has a terminal of its own; all it says is then `stdout`. */
+  readonly terminal?: boolean;
 }
 
 export interface ContainerStatus {
@@ -80,7 +84,35 @@ export interface LogOptions {
   readonly follow: boolean;
   /** Only the last so many lines; undefined means all that is kept. */
   readonly tail?: number;
+  /** Only what was written then or later; wall clock, milliseconds since 1970. `tail` counts among those. */
+  readonly sinceMs?: number;
   readonly signal: AbortSignal;
+}
+
+export interface TerminalSize {
+  readonly columns: number;
+  readonly rows: number;
+}
+
+/** What a container has used, and has now. A reader who wants a rate takes two. */
+export interface ContainerUsage {
+  readonly id: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Monotonic milliseconds of this node; differences mean something, the value does not. */
+  readonly atMs: number;
+  /** Processor time since its start. */
+  readonly cpuMicros: number;
+  /** Without file contents that the kernel would drop at once for want of memory. */
+  readonly memoryBytes: number;
+  /** 0 for none. */
+  readonly memoryLimitBytes: number;
+  readonly pids: number;
+  /** Disks, since its start. */
+  readonly readBytes: number;
+  readonly writtenBytes: number;
+  /** Its network but the loopback, since that was made; 0 when the network is the machine's. */
+  readonly receivedBytes: number;
+  readonly sentBytes: number;
 }
 
 export interface ExecRequest {
@@ -92,7 +124,7 @@ export interface ExecRequest {
   readonly workingDirectory?: string;
 }
 
-/** A process started inside a running container. */
+/** A process started inside a running container, or the container's own when one attaches to it. */
 export interface ExecSession {
   /** Output in order; with a terminal all of it is `stdout`. Ends when the process has ended. */
   readonly output: AsyncIterable<{
@@ -126,6 +158,23 @@ export interface ContainerRuntime {
    * its standard error. Rejects only when nothing can be run in the container.
    */
   exec(id: string, request: ExecRequest): Promise<ExecSession>;
+  /**
+   * Joins the container's own program: its output from now on, its input when it was made with one. `kill` and the
+   * end of the input only let go of it; the exit code is the container's.
+   */
+  attach(id: string, terminal?: TerminalSize): Promise<ExecSession>;
+  /**
+   * A file or directory as a tar archive whose first name is the last one of `path`. Links on the way lead where
+   * they lead for the program inside. Owners, modes and times are kept. Not only for what runs.
+   */
+  copyOut(id: string, path: string): Promise<AsyncIterable<Uint8Array>>;
+  /**
+   * Unpacks a tar archive: into `path` when that is a directory, else under the name `path`, whose directory has to
+   * exist. Resolves when all of it is there; after a failure some of it may be.
+   */
+  copyIn(id: string, path: string, archive: AsyncIterable<Uint8Array>): Promise<void>;
+  /** Of all that run. */
+  usage(): Promise<readonly ContainerUsage[]>;
   /** Stops watching; containers go on. */
   close(): Promise<void>;
 }
@@ -141,6 +190,8 @@ export type RuntimeErrorInfo =
     }
   /** This node cannot carry out what is asked for, such as a mount whose source it does not have: starting again will not help. */
   | { readonly code: "bad-spec"; readonly id: string; readonly detail: string }
+  /** What is to be copied is not there, or cannot be put there. */
+  | { readonly code: "bad-path"; readonly id: string; readonly path: string; readonly detail: string }
   | { readonly code: "unavailable"; readonly detail: string }
   | { readonly code: "failed"; readonly id: string; readonly detail: string };
 

@@ -6,6 +6,7 @@ import {
 import { MemoryRuntime } from "../../src/adapters/runtimes/memory-runtime.ts";
 import { SystemClock } from "../../src/adapters/system/system-clock.ts";
 import { runContainerRuntimeSuite, type SuiteProgram } from "./container-runtime-suite.ts";
+import { runContainerStreamsSuite } from "./container-streams-suite.ts";
 
 const programs = new Map<string, SuiteProgram>();
 
@@ -43,7 +44,7 @@ function lines(stream: "stdout" | "stderr", texts: readonly string[]): MemoryPro
   return texts.map((text) => ({ stream, text }));
 }
 
-runContainerRuntimeSuite("memory", async () => {
+const setup = async () => {
   const machine = new MemoryMachine({ clock: new SystemClock() }, { programOf });
   const open = (): MemoryRuntime => new MemoryRuntime({ machine });
   const runtime = open();
@@ -59,4 +60,6 @@ runContainerRuntimeSuite("memory", async () => {
       for (const { spec } of machine.all()) machine.remove(spec.id);
     },
   };
-});
+};
+runContainerRuntimeSuite("memory", setup);
+runContainerStreamsSuite("memory", setup, { hasTree: true });

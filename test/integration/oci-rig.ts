@@ -12,6 +12,8 @@ import type { ContainerSpec } from "../../src/ports/container-runtime.ts";
 import type { LogFields, Logger } from "../../src/ports/logger.ts";
 import { makeBusyboxLayer } from "./machine-needs.ts";
 
+const program = new URL("../../src/main.ts", import.meta.url).pathname;
+
 export interface OciRig {
   readonly directory: string;
   readonly layer: string;
@@ -30,6 +32,7 @@ export function makeOciRig(): OciRig {
     ...ociRuntimeDefaults,
     root: join(directory, "oci"),
     cgroupParent: `/${basename(directory)}`,
+    copyCommand: [process.execPath, program, "internal-copy"],
     scanIntervalMs: 100,
   };
   const open = (other: Partial<OciRuntimeOptions> = {}): OciRuntime =>

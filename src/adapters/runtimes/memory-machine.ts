@@ -46,6 +46,8 @@ export interface MemoryContainer {
   readonly program: MemoryProgram;
   status: ContainerStatus;
   readonly lines: LogLine[];
+  /** What was copied in, by its path; it comes out as it was. */
+  readonly archives: Map<string, Uint8Array>;
   /** Called when a line was written or the container went. */
   readonly readers: Set<() => void>;
   cancelEnd: () => void;
@@ -83,6 +85,7 @@ export class MemoryMachine {
       program: this.programOf(spec.args),
       status: { id: spec.id, labels: spec.labels, phase: "created" },
       lines: [],
+      archives: new Map(),
       readers: new Set(),
       cancelEnd: () => {},
     });

@@ -4,12 +4,14 @@ import {
   type ContainerRuntime,
   type ContainerSpec,
   type ContainerStatus,
+  type ContainerUsage,
   type ExecRequest,
   type ExecSession,
   type LogLine,
   type LogOptions,
 } from "../../ports/container-runtime.ts";
 import { MemoryExecSession } from "./memory-exec-session.ts";
+import { MemoryAttachment } from "./memory-attachment.ts";
 import type { MemoryContainer, MemoryMachine } from "./memory-machine.ts";
 
 const killSignal = 9;
@@ -57,7 +59,9 @@ export class MemoryRuntime implements ContainerRuntime {
   async *logs(id: string, options: LogOptions): AsyncIterable<LogLine> {
     const container = this.#get(id);
     const { lines } = container;
-    let next = options.tail === undefined ? 0 : Math.max(0, lines.length - options.tail);
+    const { sinceMs = 0, tail = lines.length } = options;
+    const older = lines.findIndex(({ atMs }) => atMs >= sinceMs);
+    let next = Math.max(older === -1 ? lines.length : older, lines.length - tail);
     for (;;) {
       for (let line = lines[next]; line !== undefined; line = lines[next]) {
         next++;
@@ -70,14 +74,42 @@ export class MemoryRuntime implements ContainerRuntime {
   }
 
   async exec(id: string, request: ExecRequest): Promise<ExecSession> {
-    if (this.#get(id).status.phase !== "running")
-      throw new RuntimeError(`container ${id} does not run`, {
-        code: "not-running",
-        id,
-      });
+    if (this.#get(id).status.phase !== "running") throw notRunning(id);
     const program = this.#machine.programOf(request.args);
     if (!program.exists) throw badCommand(id, request.args);
     return new MemoryExecSession({ clock: this.#machine.clock }, program);
+  }
+
+  async attach(id: string): Promise<ExecSession> {
+    const container = this.#get(id);
+    if (container.status.phase !== "running") throw notRunning(id);
+    return new MemoryAttachment(container);
+  }
+
+  async copyOut(id: string, path: string): Promise<AsyncIterable<Uint8Array>> {
+    const archive = this.#get(id).archives.get(path);
+    if (archive !== undefined) return once(archive);
+    const detail = `there is no ${path}`;
+    throw new RuntimeError(`copy ${path} of ${id}: ${detail}`, { code: "bad-path", id, path, detail });
+  }
+
+  async copyIn(id: string, path: string, archive: AsyncIterable<Uint8Array>): Promise<void> {
+    const { archives } = this.#get(id);
+    const pieces: Uint8Array[] = [];
+    for await (const piece of archive) pieces.push(piece.slice());
+    archives.set(path, new Uint8Array(await new Blob(pieces).arrayBuffer()));
+  }
+
+  async usage(): Promise<readonly ContainerUsage[]> {
+    const running = this.#machine.all().filter(({ status }) => status.phase === "running");
+    return running.map(({ status: { id, labels }, spec }) => ({
+      ...noUsage,
+      id,
+      labels,
+      atMs: this.#machine.clock.now(),
+      memoryLimitBytes: spec.memoryBytes,
+      pids: 1,
+    }));
   }
 
   async close(): Promise<void> {
@@ -93,6 +125,23 @@ export class MemoryRuntime implements ContainerRuntime {
       id,
     });
   }
+}
+
+const noUsage = {
+  cpuMicros: 0,
+  memoryBytes: 0,
+  readBytes: 0,
+  writtenBytes: 0,
+  receivedBytes: 0,
+  sentBytes: 0,
+} as const;
+
+async function* once(archive: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield archive;
+}
+
+function notRunning(id: string): RuntimeError {
+  return new RuntimeError(`container ${id} does not run`, { code: "not-running", id });
 }
 
 function badCommand(id: string, args: readonly string[]): RuntimeError {

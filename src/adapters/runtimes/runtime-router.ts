@@ -6,10 +6,12 @@ import type {
   ContainerRuntime,
   ContainerSpec,
   ContainerStatus,
+  ContainerUsage,
   ExecRequest,
   ExecSession,
   LogLine,
   LogOptions,
+  TerminalSize,
 } from "../../ports/container-runtime.ts";
 
 /** Beside it, every name is one of an OCI runtime: runc, crun, runsc, a path. */
@@ -70,6 +72,22 @@ export class RuntimeRouter implements ContainerRuntime {
 
   async exec(id: string, request: ExecRequest): Promise<ExecSession> {
     return (await this.#holder(id)).exec(id, request);
+  }
+
+  async attach(id: string, terminal?: TerminalSize): Promise<ExecSession> {
+    return (await this.#holder(id)).attach(id, terminal);
+  }
+
+  async copyOut(id: string, path: string): Promise<AsyncIterable<Uint8Array>> {
+    return (await this.#holder(id)).copyOut(id, path);
+  }
+
+  async copyIn(id: string, path: string, archive: AsyncIterable<Uint8Array>): Promise<void> {
+    await (await this.#holder(id)).copyIn(id, path, archive);
+  }
+
+  async usage(): Promise<readonly ContainerUsage[]> {
+    return (await Promise.all([this.#oci.usage(), this.#process.usage()])).flat();
   }
 
   async close(): Promise<void> {

@@ -9,6 +9,9 @@ export interface ConmonOptions {
   readonly logBytesMax: number;
   /** Come before the runtime's command; undefined: where it keeps its state. */
   readonly runtimeArgs?: readonly string[];
+  /** The container's input stays open for those who attach, whoever comes and goes. */
+  readonly stdin?: boolean;
+  readonly terminal?: boolean;
 }
 
 /** The first process of the container, or the runtime's words on why there is none. */
@@ -38,6 +41,8 @@ export async function runConmon(
       ...["--exit-dir", directories.exits, "--persist-dir", paths.directory],
       ...["--socket-dir-path", paths.directory, "--full-attach"],
       ...["--log-level", "error", "--no-sync-log"],
+      ...(options.stdin === true ? ["--stdin", "--leave-stdin-open"] : []),
+      ...(options.terminal === true ? ["--terminal"] : []),
     ],
     {
       cwd: paths.directory,

@@ -14,7 +14,7 @@ export async function* readContainerLog(path: string, options: LogOptions): Asyn
     const log = openLog(path);
     if (log === undefined) return;
     try {
-      yield* takeLast(log.lines(), options.tail);
+      yield* takeLast(since(log.lines(), options.sinceMs), options.tail);
     } finally {
       log.close();
     }
@@ -32,7 +32,7 @@ async function* followLog(path: string, options: LogOptions): AsyncIterable<LogL
   let log = openLog(path);
   try {
     if (options.signal.aborted) return;
-    if (log !== undefined) yield* takeLast(log.lines(), options.tail);
+    if (log !== undefined) yield* takeLast(since(log.lines(), options.sinceMs), options.tail);
     for await (const _change of ignoreAbort(events)) {
       if (log !== undefined) yield* log.lines();
       const now = statSync(path, { throwIfNoEntry: false });
@@ -60,6 +60,10 @@ async function* ignoreAbort<T>(events: AsyncIterable<T>): AsyncIterable<T> {
     if (error instanceof Error && error.name === "AbortError") return;
     throw error;
   }
+}
+
+function* since(lines: Iterable<LogLine>, sinceMs: number | undefined): Iterable<LogLine> {
+  for (const line of lines) if (sinceMs === undefined || line.atMs >= sinceMs) yield line;
 }
 
 function* takeLast(lines: Iterable<LogLine>, count: number | undefined): Iterable<LogLine> {

@@ -1,9 +1,7 @@
 /** The local end of an exec session: the OCI runtime's `exec` command with pipes or with a terminal. */
 import { assert } from "../../../model/assert.ts";
 import type { ExecSession } from "../../../ports/container-runtime.ts";
-
-type Output = ExecSession["output"];
-type OutputChunk = Output extends AsyncIterable<infer Chunk> ? Chunk : never;
+import { ChunkQueue, type OutputChunk } from "./chunk-queue.ts";
 
 export interface LocalProcess extends Pick<ExecSession, "output" | "write" | "closeInput" | "resize"> {
   /** As the shell counts: 128 + signal for a death by signal. */
@@ -90,43 +88,5 @@ async function* mergeStreams(
     }
     pending.set(stream, read(stream, from));
     yield { stream, data: result.value };
-  }
-}
-
-/** Hands chunks from a callback to one reader. */
-class ChunkQueue implements AsyncIterable<OutputChunk> {
-  readonly #chunks: OutputChunk[] = [];
-  #bytes = 0;
-  #isOver = false;
-  #wake = () => {};
-
-  get bytes(): number {
-    return this.#bytes;
-  }
-
-  push(chunk: OutputChunk): void {
-    this.#chunks.push(chunk);
-    this.#bytes += chunk.data.byteLength;
-    this.#wake();
-  }
-
-  end(): void {
-    this.#isOver = true;
-    this.#wake();
-  }
-
-  async *[Symbol.asyncIterator](): AsyncIterator<OutputChunk> {
-    for (;;) {
-      const chunk = this.#chunks.shift();
-      if (chunk !== undefined) {
-        this.#bytes -= chunk.data.byteLength;
-        yield chunk;
-        continue;
-      }
-      if (this.#isOver) return;
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.#wake = resolve;
-      await promise;
-    }
   }
 }

@@ -116,7 +116,7 @@ function ociProcess(input: ConfigInput): OciProcess {
   const { spec, user } = input;
   const { uid, gid, additionalGids } = user;
   return {
-    terminal: false,
+    terminal: spec.terminal === true,
     user: { uid, gid, additionalGids },
     args: spec.args,
     env: withDefaults(spec.env, [defaultPath, `HOSTNAME=${spec.hostname}`]),

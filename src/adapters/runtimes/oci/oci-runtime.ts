@@ -13,12 +13,18 @@ import {
   type ContainerRuntime,
   type ContainerSpec,
   type ContainerStatus,
+  type ContainerUsage,
   type ExecRequest,
   type ExecSession,
   type LogLine,
   type LogOptions,
+  type TerminalSize,
 } from "../../../ports/container-runtime.ts";
 import type { Logger } from "../../../ports/logger.ts";
+import { readControllers } from "../cgroup-controllers.ts";
+import { readUsage } from "../cgroup-usage.ts";
+import { copyIn, copyOut, type CopyTarget } from "../copy/copy-process.ts";
+import { attachTo } from "./attach.ts";
 import {
   bundlePaths,
   isContainerId,
@@ -70,6 +76,8 @@ export interface OciRuntimeOptions {
   readonly pidsMax: number;
   /** Most containers being made or removed at the same time. */
   readonly parallelMax: number;
+  /** The words that start the copying child; its request comes after them. */
+  readonly copyCommand: readonly string[];
   /** How often ends are looked for that no event told of: their monitor had died, or events were lost. */
   readonly scanIntervalMs: number;
 }
@@ -81,6 +89,7 @@ export const ociRuntimeDefaults = {
   pidsMax: 4_096,
   parallelMax: 2,
   scanIntervalMs: 5_000,
+  copyCommand: [],
 } as const;
 
 interface Opened {
@@ -216,6 +225,44 @@ export class OciRuntime implements ContainerRuntime {
     }
   }
 
+  async attach(id: string, terminal?: TerminalSize): Promise<ExecSession> {
+    const { directory } = this.#existing(id);
+    if (this.#status(id)?.phase !== "running") throw notRunning(id);
+    const ports = { clock: this.#clock, status: () => this.#status(id) };
+    try {
+      return await attachTo(ports, { directory, terminal });
+    } catch (error) {
+      throw asRuntimeError(id, "attach to", error);
+    }
+  }
+
+  async copyOut(id: string, path: string): Promise<AsyncIterable<Uint8Array>> {
+    return copyOut(this.#copyTarget(id, path));
+  }
+
+  async copyIn(id: string, path: string, archive: AsyncIterable<Uint8Array>): Promise<void> {
+    await copyIn(this.#copyTarget(id, path), archive);
+  }
+
+  async usage(): Promise<readonly ContainerUsage[]> {
+    const controllers = readControllers();
+    const running = (await this.list()).filter(({ phase }) => phase === "running");
+    return running.map(({ id, labels, pid }) => ({
+      id,
+      labels,
+      atMs: this.#clock.now(),
+      ...readUsage(controllers, this.#cgroup(id, this.#paths(id)), pid),
+    }));
+  }
+
+  /** What runs sees its mounts, too; of anything else there is the tree that its layers make. */
+  #copyTarget(id: string, path: string): CopyTarget {
+    const paths = this.#existing(id);
+    const pid = this.#programOf(paths).hasVisibleProcess ? this.#status(id)?.pid : undefined;
+    const root = pid === undefined ? paths.merged : `/proc/${pid}/root`;
+    return { command: this.#options.copyCommand, id, root, path };
+  }
+
   async close(): Promise<void> {
     this.#exits.close();
     const opened = this.#opened;
@@ -259,6 +306,8 @@ export class OciRuntime implements ContainerRuntime {
       runtimePath,
       runtimeArgs,
       logBytesMax: logs.fileBytes,
+      stdin: spec.stdin === true,
+      terminal: spec.terminal === true,
     });
     if (!answer.ok) throw describeFailure(spec.id, "create", answer.detail);
   }

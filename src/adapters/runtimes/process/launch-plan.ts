@@ -18,6 +18,7 @@ export function refusedField(spec: ContainerSpec): string | undefined {
     ["mounts", (spec.mounts ?? []).length > 0],
     ["files", (spec.files ?? []).length > 0],
     ["a read-only root", spec.readOnlyRoot === true],
+    ["a terminal", spec.terminal === true],
     ["a user namespace", spec.userNamespace === true],
     ["a limit of ephemeral disk", (spec.ephemeralBytes ?? 0) > 0],
   ];
@@ -72,10 +73,7 @@ export function execRequestOf(base: LaunchRequest, request: ExecRequest): Launch
   const inherited = base.env.filter((line) => !names.has(line.split("=", 1)[0]));
   const env = withDefaults([...inherited, ...request.env], isTerminal ? ["TERM=xterm-256color"] : []);
   const workingDirectory = request.workingDirectory ?? base.workingDirectory;
-  const why = whyNoDirectory(workingDirectory);
-  if (why !== undefined) return { ok: false, detail: why };
   const found = findProgram(program, env, workingDirectory);
-  if (!found.ok) return found;
   const who = request.user === undefined ? undefined : userOf(request.user);
   if (who?.ok === false) return who;
   const { gate: _gate, ...rest } = base;
@@ -84,7 +82,8 @@ export function execRequestOf(base: LaunchRequest, request: ExecRequest): Launch
     request: {
       ...rest,
       ...(who === undefined ? {} : who.ids),
-      path: found.path,
+      // What is not found is the launcher's to say, by the exit code that shells give.
+      path: found.ok ? found.path : program.includes("/") ? program : "",
       args: [...request.args],
       env,
       workingDirectory,

@@ -87,7 +87,7 @@ function launch(request: LaunchRequest): never {
   libc.syscall(closeRangeNumber, 3, 0xffff_ffff, closeRangeOnExec);
   const [path = cString(""), ...argumentWords] = words;
   check(
-    `exec: "${request.path}"`,
+    `exec: "${request.args[0] ?? request.path}"`,
     libc.execve(ptr(path), ptr(pointers(argumentWords)), ptr(pointers(lines))),
   );
   throw new Error("execve returned without a word");

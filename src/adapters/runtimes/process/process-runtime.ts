@@ -14,12 +14,16 @@ import {
   type ContainerRuntime,
   type ContainerSpec,
   type ContainerStatus,
+  type ContainerUsage,
   type ExecRequest,
   type ExecSession,
   type LogLine,
   type LogOptions,
+  type TerminalSize,
 } from "../../../ports/container-runtime.ts";
 import { makeGroup, readControllers } from "../cgroup-controllers.ts";
+import { readUsage } from "../cgroup-usage.ts";
+import { attachTo } from "../oci/attach.ts";
 import {
   bundlePaths,
   createBundle,
@@ -200,6 +204,42 @@ export class ProcessRuntime implements ContainerRuntime {
     return startExec([...this.#options.launchCommand, file], file, plan.request, request.terminal);
   }
 
+  async attach(id: string, terminal?: TerminalSize): Promise<ExecSession> {
+    const { directory } = this.#existing(id);
+    if (this.#status(id)?.phase !== "running") throw notRunning(id);
+    const ports = { clock: this.#clock, status: () => this.#status(id) };
+    try {
+      return await attachTo(ports, { directory, terminal });
+    } catch (error) {
+      throw asRuntimeError(id, "attach to", error);
+    }
+  }
+
+  async copyOut(id: string, path: string): Promise<AsyncIterable<Uint8Array>> {
+    return this.#noTree(id, path);
+  }
+
+  async copyIn(id: string, path: string): Promise<void> {
+    return this.#noTree(id, path);
+  }
+
+  async usage(): Promise<readonly ContainerUsage[]> {
+    const controllers = readControllers();
+    const running = (await this.list()).filter(({ phase }) => phase === "running");
+    return running.map(({ id, labels, pid }) => ({
+      id,
+      labels,
+      atMs: this.#clock.now(),
+      ...readUsage(controllers, this.#cgroup(id, this.#paths(id)), pid),
+    }));
+  }
+
+  #noTree(id: string, path: string): never {
+    this.#existing(id);
+    const detail = "a program of the machine has no file tree of its own";
+    throw new RuntimeError(`copy ${path} of ${id}: ${detail}`, { code: "bad-path", id, path, detail });
+  }
+
   async close(): Promise<void> {
     this.#exits.close();
     const tree = this.#tree;
@@ -227,6 +267,7 @@ export class ProcessRuntime implements ContainerRuntime {
       runtimePath: "/bin/sh",
       runtimeArgs: ["-c", createScript, paths.pid, ...this.#options.launchCommand, paths.config],
       logBytesMax: spec.logs?.fileBytes ?? this.#options.logBytesMax,
+      stdin: spec.stdin === true,
     });
     if (!answer.ok) throw describeFailure(spec.id, "create", answer.detail);
   }
