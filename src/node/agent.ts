@@ -19,7 +19,7 @@ import type { Clock } from "../ports/clock.ts";
 import type { ContainerRuntime, ExecRequest, ExecSession } from "../ports/container-runtime.ts";
 import type { Entropy } from "../ports/entropy.ts";
 import type { Fabric } from "../ports/fabric.ts";
-import type { ImageStore } from "../ports/image-store.ts";
+import type { ImageExchange, ImageStore } from "../ports/image-store.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { Store } from "../ports/store.ts";
 import type { PeerAddress, Transport } from "../ports/transport.ts";
@@ -58,7 +58,7 @@ export interface AgentPorts {
   readonly transport: Transport;
   readonly store: Store;
   readonly runtime: ContainerRuntime;
-  readonly images: ImageStore;
+  readonly images: ImageStore & ImageExchange;
   readonly fabric: Fabric;
   readonly clock: Clock;
   readonly entropy: Entropy;

@@ -10,6 +10,7 @@ import {
   type ImageDetails,
   ImageError,
   type ImageErrorInfo,
+  type ImageExchange,
   type ImageStore,
   type ImageUse,
   type PruneReport,
@@ -17,8 +18,8 @@ import {
   type StoredImage,
 } from "../ports/image-store.ts";
 
-/** One step of a pull that is watched: how far it is, and at its end the image. */
-export type PullEvent =
+/** One step of work that is watched: how far it is, and each image as it is done. */
+export type ImageEvent =
   | { readonly kind: "progress"; readonly progress: PullProgress }
   | { readonly kind: "done"; readonly image: Image };
 
@@ -27,13 +28,18 @@ export interface ImagesApi {
   list(): Promise<readonly StoredImage[]>;
   inspect(reference: string): Promise<ImageDetails>;
   /** Ends with `done`; leaving it early gives the pull up. */
-  pull(reference: string, options: { readonly pull: PullPolicy }): AsyncGenerator<PullEvent>;
+  pull(reference: string, options: { readonly pull: PullPolicy }): AsyncGenerator<ImageEvent>;
   remove(reference: string): Promise<PruneReport>;
   prune(options: { readonly all: boolean }): Promise<PruneReport>;
+  /** Takes the images of an archive that the node can see at `path`; one `done` for each. */
+  load(path: string, options: { readonly name?: string }): AsyncGenerator<ImageEvent>;
+  /** An archive as its pieces. */
+  save(references: readonly string[]): AsyncGenerator<Uint8Array>;
+  push(reference: string, destination: string): AsyncGenerator<ImageEvent>;
 }
 
 export interface NodeImagesPorts {
-  readonly images: ImageStore;
+  readonly images: ImageStore & ImageExchange;
   readonly clock: Clock;
   readonly book: { entries(): Iterable<HeldImages> };
 }
@@ -48,7 +54,7 @@ interface HeldImages {
 const progressPauseMs = 100;
 
 export class NodeImages implements ImagesApi {
-  readonly #images: ImageStore;
+  readonly #images: ImageStore & ImageExchange;
   readonly #clock: Clock;
   readonly #book: NodeImagesPorts["book"];
 
@@ -71,10 +77,36 @@ export class NodeImages implements ImagesApi {
     return told(() => this.#images.inspect(reference));
   }
 
-  async *pull(reference: string, options: { readonly pull: PullPolicy }): AsyncGenerator<PullEvent> {
+  async *pull(reference: string, options: { readonly pull: PullPolicy }): AsyncGenerator<ImageEvent> {
+    yield* watched(this.#clock, async (signal, onProgress) => [
+      await this.#images.ensure(reference, { signal, pull: options.pull, onProgress }),
+    ]);
+  }
+
+  async *load(path: string, { name }: { readonly name?: string }): AsyncGenerator<ImageEvent> {
     yield* watched(this.#clock, (signal, onProgress) =>
-      this.#images.ensure(reference, { signal, pull: options.pull, onProgress }),
+      this.#images.load(path, { signal, onProgress, ...(name === undefined ? {} : { name }) }),
     );
+  }
+
+  async *save(references: readonly string[]): AsyncGenerator<Uint8Array> {
+    const { signal } = new AbortController();
+    const pieces = this.#images.save(references, { signal });
+    try {
+      for (;;) {
+        const { done, value } = await told(() => pieces.next());
+        if (done === true) return;
+        yield value;
+      }
+    } finally {
+      await pieces.return(undefined);
+    }
+  }
+
+  async *push(reference: string, destination: string): AsyncGenerator<ImageEvent> {
+    yield* watched(this.#clock, async (signal, onProgress) => [
+      await this.#images.push(reference, destination, { signal, onProgress }),
+    ]);
   }
 
   remove(reference: string): Promise<PruneReport> {
@@ -100,8 +132,8 @@ function imagesInUse(entries: Iterable<HeldImages>): ImageUse {
 /** Progress at the reader's pace and not too often: what was overtaken meanwhile is left out. */
 async function* watched(
   clock: Clock,
-  work: (signal: AbortSignal, onProgress: (progress: PullProgress) => void) => Promise<Image>,
-): AsyncGenerator<PullEvent> {
+  work: (signal: AbortSignal, onProgress: (progress: PullProgress) => void) => Promise<readonly Image[]>,
+): AsyncGenerator<ImageEvent> {
   const abort = new AbortController();
   const news: { latest?: PullProgress; isOver: boolean } = { isOver: false };
   const working = told(() => work(abort.signal, (progress) => void (news.latest = progress)));
@@ -119,7 +151,7 @@ async function* watched(
       delete news.latest;
       if (latest !== undefined) yield { kind: "progress", progress: latest };
     }
-    yield { kind: "done", image: await working };
+    for (const image of await working) yield { kind: "done", image };
   } finally {
     abort.abort();
   }

@@ -110,6 +110,30 @@ export interface ImageStore {
   prune(options: { readonly all: boolean }): Promise<PruneReport>;
 }
 
+/** Images in and out of this node other than by a pull. Rejects with ImageError. */
+export interface ImageExchange {
+  /**
+   * Takes the images of an archive on this machine: an OCI layout, as a directory or a tar file, or what
+   * `docker save` writes; tar files may be compressed by gzip or zstd. `name` names what the archive leaves nameless.
+   */
+  load(
+    path: string,
+    options: {
+      readonly signal: AbortSignal;
+      readonly name?: string;
+      readonly onProgress?: (progress: PullProgress) => void;
+    },
+  ): Promise<readonly Image[]>;
+  /** An archive of images that are here, in pieces as they are asked for: an OCI layout that `docker load` reads, too. */
+  save(references: readonly string[], options: { readonly signal: AbortSignal }): AsyncGenerator<Uint8Array>;
+  /** Sends an image to the registry that `destination` names, under that name; blobs that are there are not sent. */
+  push(
+    reference: string,
+    destination: string,
+    options: { readonly signal: AbortSignal; readonly onProgress?: (progress: PullProgress) => void },
+  ): Promise<Image>;
+}
+
 export type ImageErrorInfo =
   | {
       readonly code: "bad-reference";

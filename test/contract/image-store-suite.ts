@@ -1,16 +1,20 @@
 /** What every image store keeps to. An adapter's test file gives `runImageStoreSuite` a setup and nothing else. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { PullPolicy } from "../../src/model/spec.ts";
 import {
   ImageError,
   type Image,
   type ImageConfig,
+  type ImageExchange,
   type ImageStore,
   type PullProgress,
 } from "../../src/ports/image-store.ts";
 
 export interface ImageStoreHarness {
-  readonly store: ImageStore;
+  readonly store: ImageStore & ImageExchange;
   /** Puts an image of at least one layer where the store pulls from; the answer is its reference by tag. Again: the tag moves. */
   publish(name: string, config: ImageConfig): Promise<string>;
   /** Well formed, and nothing is there. */
@@ -18,7 +22,7 @@ export interface ImageStoreHarness {
   /** Nothing can be pulled any more. */
   cutSource(): Promise<void>;
   /** What an agent that starts after a crash opens: another store over the same place. The old one is not used again. */
-  reopen(): Promise<ImageStore>;
+  reopen(): Promise<ImageStore & ImageExchange>;
   /** Removes all that was made. */
   dispose(): Promise<void>;
 }
@@ -35,7 +39,7 @@ const config: ImageConfig = {
 export function runImageStoreSuite(name: string, setup: () => Promise<ImageStoreHarness>): void {
   describe(`image store contract: ${name}`, () => {
     let harness: ImageStoreHarness;
-    let store: ImageStore;
+    let store: ImageStore & ImageExchange;
 
     beforeEach(async () => {
       harness = await setup();
@@ -207,6 +211,66 @@ export function runImageStoreSuite(name: string, setup: () => Promise<ImageStore
       store.protect(() => ({ references: [reference], digests: [] }));
       expect((await store.prune({ all: false })).images).toHaveLength(1);
       expect((await store.list()).map((image) => image.isReplaced)).toEqual([false]);
+    });
+
+    const { signal } = new AbortController();
+
+    /** Saves to a file, takes the image away, and gives the file to `use`. */
+    async function archived(reference: string, use: (path: string) => Promise<void>): Promise<void> {
+      const directory = await mkdtemp(join(tmpdir(), "muster-saved-"));
+      try {
+        const path = join(directory, "image.tar");
+        const pieces = await Array.fromAsync(store.save([reference], { signal }));
+        await Bun.write(path, Buffer.concat(pieces));
+        await store.remove(reference);
+        await use(path);
+      } finally {
+        await rm(directory, { recursive: true });
+      }
+    }
+
+    test("what was saved can be loaded without the registry", async () => {
+      const reference = await harness.publish("suite/saved", config);
+      const image = await ensure(reference);
+      await harness.cutSource();
+      await archived(reference, async (path) => {
+        const [loaded] = await store.load(path, { signal });
+        expect(loaded).toMatchObject({ digest: image.digest, config: image.config, layers: image.layers });
+        expect(await ensureBy(reference, "never")).toEqual(image);
+      });
+    });
+
+    test("what is loaded can be given another name", async () => {
+      const reference = await harness.publish("suite/named", config);
+      const { digest } = await ensure(reference);
+      await archived(reference, async (path) => {
+        const name = "registry.test/other/name:7";
+        expect(await store.load(path, { signal, name })).toMatchObject([{ reference: name, digest }]);
+        expect(await store.find(reference)).toBeUndefined();
+      });
+    });
+
+    test("what is no archive, or not here, is refused", async () => {
+      const noArchive = await rejection(store.load(import.meta.path, { signal }));
+      expect(noArchive.info.code).toBe("bad-archive");
+      const nothing = await rejection(store.load("/nowhere/at/all", { signal }));
+      expect(nothing.info.code).toBe("not-here");
+      const missing = harness.missingReference();
+      const unsaved = await rejection(Array.fromAsync(store.save([missing], { signal })));
+      expect(unsaved.info).toEqual({ code: "not-here", reference: missing });
+      expect((await rejection(store.push(missing, missing, { signal }))).info.code).toBe("not-here");
+    });
+
+    test("what was pushed under another name can be pulled under it", async () => {
+      const reference = await harness.publish("suite/pushed", config);
+      const image = await ensure(reference);
+      const destination = reference.replace("suite/pushed", "elsewhere/copy");
+      expect(await store.push(reference, destination, { signal })).toMatchObject({
+        reference: destination,
+        digest: image.digest,
+      });
+      expect(await store.find(destination)).toBeUndefined();
+      expect(await ensure(destination)).toEqual({ ...image, reference: destination });
     });
 
     test("images survive the agent", async () => {

@@ -1,11 +1,13 @@
 /** An image store that pulls from a map: for the simulator and for tests. */
 import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
 import type { PullPolicy } from "../../model/spec.ts";
 import {
   ImageError,
   type Image,
   type ImageConfig,
   type ImageDetails,
+  type ImageExchange,
   type ImageStore,
   type ImageUse,
   type PruneReport,
@@ -50,7 +52,7 @@ export interface MemoryImage extends Image {
   readonly isReplaced: boolean;
 }
 
-export class MemoryImageStore implements ImageStore {
+export class MemoryImageStore implements ImageStore, ImageExchange {
   readonly #registry: MemoryRegistry;
   readonly #images: MemoryImages;
   #use: () => ImageUse = () => ({ references: [], digests: [] });
@@ -142,6 +144,48 @@ export class MemoryImageStore implements ImageStore {
     };
   }
 
+  /** Archives of its own making only. */
+  async load(
+    path: string,
+    options: { readonly signal: AbortSignal; readonly name?: string },
+  ): Promise<readonly Image[]> {
+    const bad = (detail: string): ImageError =>
+      new ImageError(`${path} is no image archive: ${detail}`, {
+        code: "bad-archive",
+        layer: path,
+        entry: "",
+        detail,
+      });
+    const text = await readFile(path, "utf8").catch((error: unknown) => {
+      throw new ImageError(`${path} cannot be read: ${String(error)}`, { code: "not-here", reference: path });
+    });
+    if (!text.startsWith(archiveMark)) throw bad("it was not saved by this store");
+    const archived: readonly { reference: string; config: ImageConfig }[] = JSON.parse(
+      text.slice(archiveMark.length),
+    );
+    return archived.map(({ reference, config }) => {
+      const image = unpacked(options.name ?? reference, config);
+      this.#images.set(image.reference, { ...image, isReplaced: false });
+      return image;
+    });
+  }
+
+  async *save(references: readonly string[]): AsyncGenerator<Uint8Array> {
+    const images = references.map((reference) => {
+      const image = this.#images.get(reference);
+      if (image === undefined) throw notHere(reference);
+      return { reference, config: image.config };
+    });
+    yield Buffer.from(archiveMark + JSON.stringify(images));
+  }
+
+  async push(reference: string, destination: string): Promise<Image> {
+    const image = this.#images.get(reference);
+    if (image === undefined) throw notHere(reference);
+    this.#registry.publish(destination, image.config);
+    return { ...imageOf(image), reference: destination };
+  }
+
   #stored(image: MemoryImage): StoredImage {
     return { ...image, pulledAtMs: 0, isInUse: this.#isInUse(image) };
   }
@@ -152,6 +196,8 @@ export class MemoryImageStore implements ImageStore {
   }
 }
 
+const archiveMark = "muster memory images\n";
+
 function imageOf({ isReplaced: _isReplaced, ...image }: MemoryImage): Image {
   return image;
 }
@@ -161,7 +207,7 @@ function notHere(reference: string): ImageError {
 }
 
 function unpacked(reference: string, config: ImageConfig): Image {
-  const text = JSON.stringify([reference, config]);
+  const text = JSON.stringify(config);
   const hash = createHash("sha256").update(text).digest("hex");
   return {
     reference,

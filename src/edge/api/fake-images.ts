@@ -1,7 +1,8 @@
 /** The images of a node in memory, for the tests of the edge. */
+import { basename } from "node:path";
 import { ProblemError } from "../../model/problem.ts";
 import type { PullPolicy } from "../../model/spec.ts";
-import type { ImagesApi, PullEvent } from "../../node/node-images.ts";
+import type { ImagesApi, ImageEvent } from "../../node/node-images.ts";
 import type { ImageDetails, PruneReport, StoredImage } from "../../ports/image-store.ts";
 
 const layerBytes = 3_000_000;
@@ -11,6 +12,9 @@ export class FakeImages implements ImagesApi {
   /** Names that cannot be removed. */
   readonly used = new Set<string>();
   readonly pulls: { readonly reference: string; readonly pull: PullPolicy }[] = [];
+
+  /** Paths that were to be loaded. */
+  readonly loads: string[] = [];
 
   async list(): Promise<readonly StoredImage[]> {
     return [...this.#images.values()];
@@ -30,13 +34,33 @@ export class FakeImages implements ImagesApi {
   }
 
   /** A reference that starts with `missing` does not exist; any other has one layer. */
-  async *pull(reference: string, options: { readonly pull: PullPolicy }): AsyncGenerator<PullEvent> {
+  async *pull(reference: string, options: { readonly pull: PullPolicy }): AsyncGenerator<ImageEvent> {
     this.pulls.push({ reference, pull: options.pull });
     if (reference.startsWith("missing"))
       throw new ProblemError({ code: "not-found", message: `there is no image ${reference}` });
     const progress = { bytesTotal: layerBytes, layersTotal: 1 };
     yield { kind: "progress", progress: { ...progress, bytes: layerBytes / 2, layersDone: 0 } };
     yield { kind: "progress", progress: { ...progress, bytes: layerBytes, layersDone: 1 } };
+    yield { kind: "done", image: this.#add(reference) };
+  }
+
+  /** The images of an archive are called after it. */
+  async *load(path: string, { name }: { readonly name?: string }): AsyncGenerator<ImageEvent> {
+    this.loads.push(path);
+    for (const tag of ["1", "2"])
+      yield { kind: "done", image: this.#add(`${name ?? basename(path)}:${tag}`) };
+  }
+
+  async *save(references: readonly string[]): AsyncGenerator<Uint8Array> {
+    for (const reference of references) yield Buffer.from(`${this.#find(reference).reference}\n`);
+    if (references.includes("broken:1")) throw new Error("the disk is broken");
+  }
+
+  async *push(reference: string, destination: string): AsyncGenerator<ImageEvent> {
+    yield { kind: "done", image: { ...this.#find(reference), reference: destination } };
+  }
+
+  #add(reference: string): StoredImage {
     const image: StoredImage = {
       reference,
       digest: `sha256:${"a".repeat(64)}`,
@@ -48,7 +72,7 @@ export class FakeImages implements ImagesApi {
       isReplaced: false,
     };
     this.#images.set(reference, image);
-    yield { kind: "done", image };
+    return image;
   }
 
   async remove(reference: string): Promise<PruneReport> {

@@ -2,16 +2,22 @@
 import * as v from "valibot";
 import type { ImagesApi } from "../../node/node-images.ts";
 import { closedObject } from "../manifest/check.ts";
-import { flag, found, text } from "./body-values.ts";
+import { flag, found, text, texts } from "./body-values.ts";
 import { checked, checkedJson } from "./bodies.ts";
 import { abortWith, type Answer, bodyOf, queryOf, refuseQuery } from "./requests.ts";
-import { linesResponse } from "./streams.ts";
+import { bytesResponse, linesResponse } from "./streams.ts";
 
 const referenceQuery = closedObject({ reference: text });
 const pullSchema = closedObject({
   reference: text,
   pull: v.optional(v.picklist(["missing", "always", "never"], found("missing, always or never")), "missing"),
 });
+const absolutePath = v.pipe(text, v.startsWith("/", "expected an absolute path on the node's machine"));
+const loadSchema = closedObject({ path: absolutePath, name: v.optional(text) });
+const saveSchema = closedObject({
+  references: v.pipe(texts, v.minLength(1, "expected an image")),
+});
+const pushSchema = closedObject({ reference: text, destination: v.optional(text) });
 const pruneSchema = closedObject({ all: v.optional(flag, false) });
 
 export function imageRoutes(images: ImagesApi, answer: Answer) {
@@ -36,6 +42,25 @@ export function imageRoutes(images: ImagesApi, answer: Answer) {
       POST: answer(async (request, server) => {
         const { reference, pull } = checkedJson(pullSchema, await bodyOf(request));
         return linesResponse(images.pull(reference, { pull }), abortWith(request, server));
+      }),
+    },
+    "/v1/images/load": {
+      POST: answer(async (request, server) => {
+        const { path, name } = checkedJson(loadSchema, await bodyOf(request));
+        const events = images.load(path, name === undefined ? {} : { name });
+        return linesResponse(events, abortWith(request, server));
+      }),
+    },
+    "/v1/images/save": {
+      POST: answer(async (request, server) => {
+        const { references } = checkedJson(saveSchema, await bodyOf(request));
+        return bytesResponse(images.save(references), abortWith(request, server), "application/x-tar");
+      }),
+    },
+    "/v1/images/push": {
+      POST: answer(async (request, server) => {
+        const { reference, destination = reference } = checkedJson(pushSchema, await bodyOf(request));
+        return linesResponse(images.push(reference, destination), abortWith(request, server));
       }),
     },
     "/v1/images/prune": {

@@ -23,6 +23,31 @@ export function eventsResponse<T>(
   });
 }
 
+/**
+ * Bytes as they are. What fails before the first piece rejects; what fails after it breaks the connection, so that nobody takes a
+ * part for the whole.
+ */
+export async function bytesResponse(
+  pieces: AsyncGenerator<Uint8Array>,
+  abort: AbortController,
+  contentType: string,
+): Promise<Response> {
+  let next: IteratorResult<Uint8Array> | undefined = await pieces.next();
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const { done, value } = next ?? (await pieces.next());
+      next = undefined;
+      if (done === true) controller.close();
+      else controller.enqueue(value);
+    },
+    async cancel() {
+      abort.abort();
+      await pieces.return(undefined);
+    },
+  });
+  return new Response(body, { headers: { "content-type": contentType } });
+}
+
 interface StreamFormat<T> {
   readonly item: (item: T) => string;
   readonly failure: (error: unknown) => string;

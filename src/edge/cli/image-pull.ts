@@ -1,6 +1,6 @@
 /** `muster image pull`, and how far long work with images is. */
 import { defined } from "../../model/assert.ts";
-import type { PullEvent } from "../../node/node-images.ts";
+import type { ImageEvent } from "../../node/node-images.ts";
 import type { Image, PullProgress } from "../../ports/image-store.ts";
 import type { CliContext } from "./console.ts";
 import { CommandFailure } from "./failure.ts";
@@ -18,8 +18,8 @@ export function registerImagePull(image: ImageCommand, context: CliContext): voi
       const flags = command.optsWithGlobals();
       const signal = context.console.interrupted;
       const events = connect(flags, context).pullImage(reference, { pull: "always", signal });
-      const pulled = await lastImage(events, reference, context);
-      await show(context, flags, pulled, formatImage);
+      const [pulled] = await imagesOf(events, `pulling ${reference}`, context);
+      await show(context, flags, defined(pulled, "the image that was pulled"), formatImage);
     });
 }
 
@@ -28,30 +28,30 @@ export function formatImage(image: Image): string {
 }
 
 /** Reads to the end; on a terminal one line says how far it is. */
-export async function lastImage(
-  events: AsyncIterable<PullEvent>,
+export async function imagesOf(
+  events: AsyncIterable<ImageEvent>,
   what: string,
   context: CliContext,
-): Promise<Image> {
-  let image: Image | undefined;
+): Promise<readonly Image[]> {
+  const images: Image[] = [];
   const line = new ProgressLine(context);
   try {
     for await (const event of events)
-      if (event.kind === "done") image = event.image;
-      else await line.show(`${what}  ${formatProgress(event.progress)}`);
+      if (event.kind === "done") images.push(event.image);
+      else await line.show(`${what}: ${formatProgress(event.progress)}`);
   } finally {
     await line.clear();
   }
   if (context.console.interrupted.aborted)
     throw new CommandFailure({
       code: "interrupted",
-      message: `${what}: given up`,
-      next: "layers that have come are kept, and the next pull goes on from there",
+      message: `${what} was given up`,
+      next: "layers that went through are kept, and the next attempt goes on from there",
     });
-  return defined(image, "an image at the end");
+  return images;
 }
 
 function formatProgress({ bytes, bytesTotal, layersDone, layersTotal }: PullProgress): string {
   const percent = bytesTotal === 0 ? 100 : Math.floor((bytes / bytesTotal) * 100);
-  return `${percent} % of ${formatSize(bytesTotal)}, ${layersDone} of ${layersTotal} layers unpacked`;
+  return `${percent} % of ${formatSize(bytesTotal)}, ${layersDone} of ${layersTotal} layers`;
 }

@@ -1,5 +1,5 @@
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { FakeNodeApi } from "../api/fake-node-api.ts";
@@ -67,7 +67,7 @@ describe("muster image", () => {
     const { out, errors } = await image(["pull", "registry.example/team/web:1"], true);
     const lines = errors.split("\r").filter((line) => line !== "");
     expect(lines.length).toBeGreaterThan(1);
-    expect(lines[0]).toContain("registry.example/team/web:1  50 % of 3");
+    expect(lines[0]).toContain("pulling registry.example/team/web:1: 50");
     expect(lines.at(-1)).toBe("\u001b[K");
     for (const line of lines) expect(Bun.stringWidth(line)).toBeLessThan(40);
     expect(out).toStartWith("registry.example/team/web:1");
@@ -119,4 +119,42 @@ test("sizes", () => {
     "1.0 MB",
     "3.2 GB",
   ]);
+});
+
+describe("archives", () => {
+  test("load takes files by their whole path, and standard input as a file that goes away", async () => {
+    const loaded = await image(["load", "./some.tar"]);
+    expect(loaded.out).toBe("some.tar:1  aaaaaaaaaaaa  3.0 MB\nsome.tar:2  aaaaaaaaaaaa  3.0 MB\n");
+    expect(node.images.loads).toEqual([join(process.cwd(), "some.tar")]);
+    const piped = await image(["load", "-", "--name", "piped", "--json"]);
+    expect(JSON.parse(piped.out)).toMatchObject([{ reference: "piped:1" }, { reference: "piped:2" }]);
+    expect(existsSync(node.images.loads.at(-1) ?? "")).toBe(false);
+  });
+
+  test("save writes the whole or nothing", async () => {
+    for (const reference of ["a:1", "broken:1"]) await image(["pull", reference]);
+    expect((await image(["save", "a:1"])).out).toBe("a:1\n");
+    expect((await image(["save", "a:1"], true)).code).toBe(2);
+    const path = join(directory, "saved.tar");
+    expect((await image(["save", "a:1", "-o", path])).out).toBe(`${path}: 4 B\n`);
+    expect(readFileSync(path, "utf8")).toBe("a:1\n");
+    const half = join(directory, "half.tar");
+    const broken = await image(["save", "a:1", "broken:1", "-o", half]);
+    expect(broken.code).not.toBe(0);
+    expect(existsSync(half)).toBe(false);
+    expect((await image(["save", "gone:1"])).errors).toContain("not on this node");
+  });
+
+  test("push sends under the name it has, or another", async () => {
+    await image(["pull", "a:1"]);
+    expect((await image(["push", "a:1"])).out).toStartWith("a:1  ");
+    expect((await image(["push", "a:1", "b.example/a:2"])).out).toStartWith("b.example/a:2  ");
+    expect((await image(["push", "gone:1"])).code).toBe(1);
+  });
+
+  test("a path that is not absolute is refused by the API", async () => {
+    const init = { method: "POST", body: JSON.stringify({ path: "some.tar" }) };
+    const { status } = await fetch("http://muster/v1/images/load", { unix: socketPath, ...init });
+    expect(status).toBe(400);
+  });
 });

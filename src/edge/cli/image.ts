@@ -1,6 +1,7 @@
 /** `muster image ...`: the images of the node that answers. */
 import type { ImageDetails, PruneReport, StoredImage } from "../../ports/image-store.ts";
 import type { CliContext } from "./console.ts";
+import { registerImageArchives } from "./image-archive.ts";
 import { createImageCommand, type ImageCommand } from "./image-command.ts";
 import { registerImagePull } from "./image-pull.ts";
 import { formatSize, shortDigest } from "./image-words.ts";
@@ -11,6 +12,7 @@ export function registerImage(program: Program, context: CliContext): void {
   const image = createImageCommand(program);
   registerLooks(image, context);
   registerImagePull(image, context);
+  registerImageArchives(image, context);
   registerRemovals(image, context);
 }
 

@@ -7,7 +7,7 @@ import { ProblemError, type Problem } from "../../model/problem.ts";
 import type { DeploymentSpec, PullPolicy } from "../../model/spec.ts";
 import type { CohortView, DeploymentView, NodeView, PromiseView, StatusView } from "../../model/views.ts";
 import type { DeploymentKey, LogQuery, ReplicaLogLine, WriteAnswer } from "../../node/node-api.ts";
-import type { PullEvent } from "../../node/node-images.ts";
+import type { ImageEvent } from "../../node/node-images.ts";
 import type { ExecRequest, ExecSession } from "../../ports/container-runtime.ts";
 import type { ImageDetails, PruneReport, StoredImage } from "../../ports/image-store.ts";
 import { openExec } from "./exec-client.ts";
@@ -154,9 +154,32 @@ export class MusterClient {
   pullImage(
     reference: string,
     options: { readonly pull: PullPolicy; readonly signal: AbortSignal },
-  ): AsyncGenerator<PullEvent> {
+  ): AsyncGenerator<ImageEvent> {
     const body = { reference, pull: options.pull };
     return this.#values("/v1/images/pull", { method: "POST", body, signal: options.signal });
+  }
+
+  /** `path` is absolute, on the agent's machine. */
+  loadImages(
+    path: string,
+    options: { readonly name?: string; readonly signal: AbortSignal },
+  ): AsyncGenerator<ImageEvent> {
+    const { signal, ...rest } = options;
+    return this.#values("/v1/images/load", { method: "POST", body: { path, ...rest }, signal });
+  }
+
+  pushImage(
+    reference: string,
+    options: { readonly destination: string; readonly signal: AbortSignal },
+  ): AsyncGenerator<ImageEvent> {
+    const body = { reference, destination: options.destination };
+    return this.#values("/v1/images/push", { method: "POST", body, signal: options.signal });
+  }
+
+  async saveImages(references: readonly string[], signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
+    const options = { method: "POST", body: { references }, signal } as const;
+    const { body } = await this.#fetch("/v1/images/save", options);
+    return body ?? new ReadableStream<Uint8Array>({ start: (controller) => controller.close() });
   }
 
   /** One JSON value a line; a problem on the way is thrown. */

@@ -43,6 +43,8 @@ export interface ImagePullOptions {
 export interface PullRequest {
   readonly reference: ImageReference;
   readonly source: ImageSource;
+  /** Where to begin instead of at the reference's tag or digest. */
+  readonly digest?: string;
   readonly report: (progress: PullProgress) => void;
   /** Makes the image known. */
   readonly commit: (record: ImageRecord) => Promise<void>;
@@ -148,12 +150,12 @@ export class ImagePull {
 
   /** From the reference to the manifest of this machine's platform. */
   async #resolve(
-    { reference, source }: PullRequest,
+    { reference, source, digest: begin }: PullRequest,
     signal: AbortSignal,
     hold: Hold,
   ): Promise<{ readonly manifest: Manifest; readonly digest: string; readonly sourceDigest: string }> {
     const { platform } = this.#options;
-    let version = reference.version;
+    let version = begin ?? reference.version;
     let sourceDigest: string | undefined;
     for (let depth = 0; depth <= indexDepthMax; depth += 1) {
       const { bytes, digest } = await source.manifest(reference, version, signal);

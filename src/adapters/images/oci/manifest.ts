@@ -83,6 +83,13 @@ export const configBytesMax = 8 * 1024 * 1024;
 /** What overlayfs can stack. */
 const layersMax = 500;
 
+export const ociTypes = {
+  manifest: "application/vnd.oci.image.manifest.v1+json",
+  config: "application/vnd.oci.image.config.v1+json",
+  layer: "application/vnd.oci.image.layer.v1.tar",
+  gzipLayer: "application/vnd.oci.image.layer.v1.tar+gzip",
+} as const;
+
 /** What a registry is told that we can read. */
 export const acceptedTypes = [
   "application/vnd.oci.image.index.v1+json",
@@ -153,6 +160,19 @@ export function parseConfig(bytes: Uint8Array, manifest: Manifest, reference: st
       volumes: Object.keys(run?.Volumes ?? {}),
     },
   };
+}
+
+/** Digests of the unpacked layers that a configuration names. Throws ImageError `bad-manifest`. */
+export function diffIdsOf(bytes: Uint8Array, reference: string): readonly string[] {
+  const what = "the image's configuration";
+  return check(configSchema, parseJson(bytes, what, reference), what, reference).rootfs.diff_ids ?? [];
+}
+
+/** What a manifest says it is; those that do not say are OCI's. */
+export function mediaTypeOf(manifest: Uint8Array): string {
+  const json = parseJson(manifest, "the manifest", "the image");
+  const type = isRecord(json) ? json["mediaType"] : undefined;
+  return typeof type === "string" && type !== "" ? type : ociTypes.manifest;
 }
 
 export function badManifest(reference: string, detail: string): ImageError {

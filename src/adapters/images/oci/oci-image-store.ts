@@ -18,6 +18,7 @@ import {
   type Image,
   type ImageDetails,
   ImageError,
+  type ImageExchange,
   type ImageStore,
   type ImageUse,
   type PruneReport,
@@ -30,6 +31,7 @@ import { DockerCredentials } from "./credentials.ts";
 import { DiskSpace } from "./disk-space.ts";
 import { Holds } from "./holds.ts";
 import { readDetails } from "./image-details.ts";
+import { OciImageExchange } from "./image-exchange.ts";
 import { ImageIndex, type ImageRecord } from "./image-index.ts";
 import { ImagePull } from "./image-pull.ts";
 import { ImageSweep, inUse, nameOf, notHere } from "./image-sweep.ts";
@@ -38,6 +40,7 @@ import type { Platform } from "./manifest.ts";
 import { MirroredSource } from "./mirrored-source.ts";
 import { formatReference, type ImageReference, parseReference } from "./reference.ts";
 import { RegistryClient } from "./registry-client.ts";
+import { RegistryPush } from "./registry-push.ts";
 import { RegistryHttp } from "./registry-http.ts";
 import { RegistrySession } from "./registry-session.ts";
 import { SharedTask } from "./shared-task.ts";
@@ -68,6 +71,9 @@ export interface OciImageStoreOptions {
   readonly layerEntriesMax: number;
   readonly parallelDownloads: number;
   readonly parallelUnpacks: number;
+  readonly parallelUploads: number;
+  /** A longer blob is pushed in pieces of so many bytes. */
+  readonly uploadChunkBytes: number;
   readonly stallTimeoutMs: number;
   /** How often one request is tried while its failures are of the passing kind. */
   readonly attemptsMax: number;
@@ -85,6 +91,8 @@ export const ociImageStoreDefaults = {
   layerEntriesMax: 1_000_000,
   parallelDownloads: 3,
   parallelUnpacks: 2,
+  parallelUploads: 3,
+  uploadChunkBytes: 16 * 1024 * 1024,
   stallTimeoutMs: 30_000,
   attemptsMax: 5,
   backoffBaseMs: 250,
@@ -93,7 +101,7 @@ export const ociImageStoreDefaults = {
 
 type Pull = SharedTask<ImageRecord, PullProgress>;
 
-export class OciImageStore implements ImageStore {
+export class OciImageStore implements ImageStore, ImageExchange {
   readonly #options: OciImageStoreOptions;
   readonly #index: ImageIndex;
   readonly #blobs: BlobStore;
@@ -101,6 +109,7 @@ export class OciImageStore implements ImageStore {
   readonly #puller: ImagePull;
   readonly #registries: MirroredSource;
   readonly #sweeper: ImageSweep;
+  readonly #exchange: OciImageExchange;
   readonly #pulls = new Map<string, Pull>();
   #use: () => ImageUse = () => ({ references: [], digests: [] });
   #opening: Promise<void> | undefined;
@@ -131,6 +140,12 @@ export class OciImageStore implements ImageStore {
     this.#sweeper = new ImageSweep(stores);
     const makeRoom = (bytes: number) => this.#sweeper.makeRoom(bytes, this.#unused());
     this.#puller = new ImagePull({ ...stores, makeRoom, wallMs: () => ports.clock.wallMs() }, options);
+    const { parallelUploads, uploadChunkBytes: chunkBytes, layerBytesMax: archiveBytesMax } = options;
+    const pusher = new RegistryPush({ session }, { parallelUploads, chunkBytes });
+    this.#exchange = new OciImageExchange(
+      { ...stores, puller: this.#puller, pusher },
+      { staging, archiveBytesMax },
+    );
   }
 
   async find(reference: string): Promise<Image | undefined> {
@@ -200,6 +215,39 @@ export class OciImageStore implements ImageStore {
     return this.#sweeper.sweep((records) =>
       records.filter((one) => (all || one.isReplaced) && isUnused(one)),
     );
+  }
+
+  async load(
+    path: string,
+    options: {
+      readonly signal: AbortSignal;
+      readonly name?: string;
+      readonly onProgress?: (progress: PullProgress) => void;
+    },
+  ): Promise<readonly Image[]> {
+    const { signal, name, onProgress = () => {} } = options;
+    await this.#open();
+    const records = await this.#exchange.load(path, name, signal, onProgress);
+    return records.map((record) => this.#image(record, record.written));
+  }
+
+  async *save(
+    references: readonly string[],
+    { signal }: { readonly signal: AbortSignal },
+  ): AsyncGenerator<Uint8Array> {
+    const records = await Promise.all(references.map((reference) => this.#record(reference)));
+    yield* this.#exchange.save(records, signal);
+  }
+
+  async push(
+    reference: string,
+    destination: string,
+    options: { readonly signal: AbortSignal; readonly onProgress?: (progress: PullProgress) => void },
+  ): Promise<Image> {
+    const to = parseReference(destination);
+    const record = await this.#record(reference);
+    await this.#exchange.push(record, to, options.signal, options.onProgress ?? (() => {}));
+    return this.#image(record, destination);
   }
 
   async #pull(

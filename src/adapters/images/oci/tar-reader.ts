@@ -116,6 +116,16 @@ export class TarReader {
     }
   }
 
+  /** Instead of pushing the data of the entry at hand: how many bytes of the archive to leave out. */
+  skip(): number {
+    if (!this.#inEntry) return 0;
+    const skipped = this.#dataLeft + this.#paddingLeft;
+    this.#dataLeft = 0;
+    this.#paddingLeft = 0;
+    this.#dataEnd();
+    return skipped;
+  }
+
   /**
    * The archive is over. Departure from POSIX: padding and end marker may be missing, as in the archives of
    * umoci before 0.5, which every Go reader takes.
