@@ -23,7 +23,6 @@ import type { ImageExchange, ImageStore } from "../ports/image-store.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { Store } from "../ports/store.ts";
 import type { PeerAddress, Transport } from "../ports/transport.ts";
-import { decodeAs } from "../wire/codec.ts";
 import * as v from "valibot";
 import { Beats, beatsChannel } from "./beats.ts";
 import { Book } from "./book.ts";
@@ -51,6 +50,7 @@ import { Peers } from "./peers.ts";
 import { Reporter } from "./reporter.ts";
 import { gatherPromises } from "./promise-gathering.ts";
 import { notFound, Requests } from "./requests.ts";
+import { readableRecords } from "./stored-records.ts";
 import { Turn } from "./turn.ts";
 import { nodeView, promiseView, type FleetView } from "./views.ts";
 
@@ -219,11 +219,8 @@ export class Agent implements NodeApi {
       open: (from, method, header, stream) => this.#peers.receiveStream(from, method, header, stream),
     });
     this.#fleet.start();
-    const cached = await this.#ports.store.scan("members");
-    this.#fleet.join([
-      ...this.#options.seeds,
-      ...cached.map(({ value }) => decodeAs(cachedMemberSchema, value)),
-    ]);
+    const cached = await readableRecords(this.#ports, "members", cachedMemberSchema);
+    this.#fleet.join([...this.#options.seeds, ...cached]);
     this.#fleetChanged();
     this.#scheduleAudit();
   }

@@ -14,6 +14,7 @@ import { namespaceKeyOf } from "../wire/digest.ts";
 import { directoryMessageSchema, recordSchema } from "../wire/directory.ts";
 import { MachineLane } from "./machine-lane.ts";
 import type { Peers } from "./peers.ts";
+import { readableRecords } from "./stored-records.ts";
 import type { Turn, Work } from "./turn.ts";
 import { within } from "./within.ts";
 
@@ -58,8 +59,10 @@ export class Directory {
   }
 
   async start(): Promise<void> {
-    const stored = await this.#ports.store.scan("directory");
-    this.#lane.feed({ kind: "start", records: stored.map(({ value }) => decodeAs(recordSchema, value)) });
+    this.#lane.feed({
+      kind: "start",
+      records: await readableRecords(this.#ports, "directory", recordSchema),
+    });
   }
 
   close(): void {

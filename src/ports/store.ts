@@ -21,6 +21,8 @@ export type StoreTable =
   | "directory"
   /** Last known members, for finding the fleet again after a restart, by node id. */
   | "members"
+  /** Records of other tables that could not be read, by `table/key`: kept for who can. */
+  | "set-aside"
   /** Per group: hard state, by group id. */
   | "hard-states"
   /** Per group: newest snapshot and what the group is, by group id. */
