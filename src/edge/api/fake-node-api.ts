@@ -29,6 +29,8 @@ export class FakeNodeApi implements NodeApi {
   readonly requestIds: string[] = [];
   /** Called with each exec request before it runs. */
   readonly execRequests: ExecRequest[] = [];
+  /** Specs that were declared, in order. */
+  readonly declared: DeploymentSpec[] = [];
   downs: { readonly keep: boolean }[] = [];
   /** Resolves once a stream that follows was cancelled by its reader. */
   readonly followEnded = Promise.withResolvers<void>();
@@ -80,6 +82,7 @@ export class FakeNodeApi implements NodeApi {
 
   async declare(spec: DeploymentSpec, options: DeclareOptions): Promise<Outcome<WriteAnswer, Problem>> {
     this.requestIds.push(options.requestId);
+    this.declared.push(spec);
     const held = this.#held.get(deploymentName(spec));
     if (held !== undefined && options.createOnly)
       return refused({

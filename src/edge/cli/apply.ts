@@ -6,6 +6,7 @@ import { parseSpan } from "../manifest/quantity.ts";
 import type { CliContext } from "./console.ts";
 import { usageFailure } from "./failure.ts";
 import { flag } from "./flags.ts";
+import { withMarkOfBefore } from "./restart-mark.ts";
 import { connect, type Program } from "./root.ts";
 import { showWrites, waitTimeoutMsDefault, type Write } from "./writes.ts";
 
@@ -31,7 +32,10 @@ export function registerApply(program: Program, context: CliContext): void {
       const writes: Write[] = [];
       for (const spec of specs.value) {
         try {
-          writes.push({ key: spec, answer: await client.declare(spec, { createOnly: false }) });
+          writes.push({
+            key: spec,
+            answer: await client.declare(await withMarkOfBefore(client, spec), { createOnly: false }),
+          });
         } catch (error) {
           // What was applied before stays applied: say so before the failure is told.
           if (writes.length > 0)

@@ -222,6 +222,42 @@ describe("explain", () => {
   });
 });
 
+describe("restart and stop", () => {
+  const marks = () => node.declared.map(({ template }) => template.labels["muster.restarted"]);
+
+  test("a restart changes one label of the template, each time another", async () => {
+    await muster(["apply", "-f", join(directory, "web.yaml")]);
+    expect((await muster(["restart", "web", "--wait"])).out).toBe("default/web: running, 2 replicas\n");
+    await muster(["restart", "default/web"]);
+    const [, , first, second] = marks();
+    expect(first).toMatch(/^\d{4}-\d\d-\d\dT/);
+    expect((second ?? "") > (first ?? "")).toBe(true);
+    const [before, , after] = node.declared;
+    expect({ ...after, template: { ...after?.template, labels: {} } }).toEqual({
+      ...before,
+      template: { ...before?.template, labels: {} },
+    });
+    expect((await muster(["restart", "gone"])).code).toBe(1);
+  });
+
+  test("what is applied later keeps the mark, so that an unchanged manifest changes nothing", async () => {
+    await muster(["apply", "-f", join(directory, "web.yaml")]);
+    await muster(["restart", "web"]);
+    await muster(["apply", "-f", join(directory, "web.yaml")]);
+    const [, , restarted, applied] = node.declared;
+    expect(applied).toEqual(restarted);
+  });
+
+  test("stop keeps the deployment and says how to start it again", async () => {
+    await muster(["run", "nginx", "-r", "3"]);
+    expect((await muster(["stop", "nginx", "--wait"])).out).toBe(
+      "default/nginx: stopped; muster scale default/nginx 3 starts it again\n",
+    );
+    expect(JSON.parse((await muster(["inspect", "nginx", "--json"])).out).desired).toBe(0);
+    expect((await muster(["stop", "gone"])).code).toBe(1);
+  });
+});
+
 describe("looking", () => {
   test("every listing has a JSON form that parses", async () => {
     await muster(["run", "nginx"]);

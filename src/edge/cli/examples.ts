@@ -30,6 +30,8 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   events: ["muster events web", "muster events web -f --json"],
   promises: ["muster promises", "muster promises --node"],
   cohort: ["muster cohort show web"],
+  restart: ["muster restart web --wait"],
+  stop: ["muster stop web --wait"],
   image: ["muster image ls", "muster image rm busybox:1"],
   delete: ["muster delete web --wait --timeout 2m"],
   install: [

@@ -98,6 +98,16 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import("./image.ts")).registerImage,
   },
   {
+    name: "restart",
+    description: "replace the replicas of a deployment by new ones, one after the other",
+    load: async () => (await import("./restart.ts")).registerRestart,
+  },
+  {
+    name: "stop",
+    description: "end all replicas of a deployment and keep its declaration",
+    load: async () => (await import("./stop.ts")).registerStop,
+  },
+  {
     name: "delete",
     description: "end a deployment for good",
     load: async () => (await import("./delete.ts")).registerDelete,

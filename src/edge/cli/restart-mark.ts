@@ -1,0 +1,40 @@
+/**
+ * A restart is an update to a template that differs in one label only: replicas are replaced one by one, and it stops where a
+ * replacement does not run. Manifests do not carry the label; what is applied later keeps it, so that applying an
+ * unchanged manifest changes nothing.
+ */
+import { ProblemError } from "../../model/problem.ts";
+import type { DeploymentSpec } from "../../model/spec.ts";
+import type { MusterClient } from "../client/muster-client.ts";
+
+export const restartLabel = "muster.restarted";
+
+/** Restarted at a time that no earlier restart had. */
+export function markedAsRestarted(spec: DeploymentSpec, nowMs: number): DeploymentSpec {
+  const before = spec.template.labels[restartLabel];
+  const now = new Date(nowMs).toISOString();
+  return withMark(spec, before !== undefined && before >= now ? `${before}+` : now);
+}
+
+/** A declaration with the mark that the deployment has, where it has one and the declaration says nothing of it. */
+export async function withMarkOfBefore(client: MusterClient, spec: DeploymentSpec): Promise<DeploymentSpec> {
+  if (spec.template.labels[restartLabel] !== undefined) return spec;
+  try {
+    const { template } = (await client.inspect(spec)).spec;
+    const mark = template.labels[restartLabel];
+    return mark === undefined ? spec : withMark(spec, mark);
+  } catch (error) {
+    // What is wrong with the deployment, the declaration itself will find out.
+    if (error instanceof ProblemError) return spec;
+    throw error;
+  }
+}
+
+function withMark(spec: DeploymentSpec, mark: string): DeploymentSpec {
+  const { template } = spec;
+  // Sorted as manifests sort theirs: the same labels give one hash.
+  const labels = Object.entries({ ...template.labels, [restartLabel]: mark }).toSorted(([a], [b]) =>
+    a < b ? -1 : 1,
+  );
+  return { ...spec, template: { ...template, labels: Object.fromEntries(labels) } };
+}
