@@ -12,7 +12,7 @@ import type { Logger } from "../../src/ports/logger.ts";
 import { SystemClock } from "../../src/adapters/system/system-clock.ts";
 
 /** Tests read what happens from the kernel. */
-const quiet: Logger = { error() {}, warn() {}, info() {}, debug() {}, child: () => quiet };
+export const quiet: Logger = { error() {}, warn() {}, info() {}, debug() {}, child: () => quiet };
 
 const newNetworkNamespace = 0x4000_0000;
 

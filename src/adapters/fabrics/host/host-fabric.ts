@@ -224,7 +224,9 @@ export class HostFabric implements Fabric {
       .filter(({ size }) => size === 1)
       .map(({ base }) => formatIpv4(base));
     const taken = new Set([...routed, ...others.map((other) => other.ipv4)]);
-    const ipv4 = before?.ipv4 ?? pickIpv4(range, taken, this.#lastIpv4);
+    // Agents of one machine begin in different places: two at the same moment do not choose the same address.
+    const start = formatIpv4(range.base + (Number.parseInt(this.#options.key, 16) % range.size));
+    const ipv4 = before?.ipv4 ?? pickIpv4(range, taken, this.#lastIpv4 ?? start);
     if (ipv4 === undefined) throw new Error("no IPv4 address is free for another replica of this node");
     const networkNamespace = join(this.#options.statePath, "netns", id);
     return { id, ipv6, ipv4, networkNamespace, ports, owner };

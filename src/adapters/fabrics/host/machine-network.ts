@@ -23,7 +23,7 @@ export function enableForwarding(): readonly string[] {
   // A machine that forwards drops its advertised default route unless it is told to go on listening (2).
   // Not so `default`: what a new interface believes is for whoever makes it to say.
   for (const link of readdirSync(`${settings}/ipv6/conf`))
-    if (link !== "all" && link !== "default" && isSet(`ipv6/conf/${link}/accept_ra`))
+    if (!["all", "default", "lo"].includes(link) && isSet(`ipv6/conf/${link}/accept_ra`))
       set(`ipv6/conf/${link}/accept_ra`, "2");
   set("ipv6/conf/all/forwarding", "1");
   return changed;
