@@ -7,6 +7,12 @@
  */
 import type { PortSpec } from "../model/spec.ts";
 
+/**
+ * The node, as each of its replicas sees it. A resolver that only listens on the node's loopback is asked
+ * at port 53 of the IPv4 address.
+ */
+export const replicaGateway = { ipv4: "169.254.1.1", ipv6: "fe80::1" } as const;
+
 export interface EndpointSpec {
   /** `[a-z0-9][a-z0-9.-]{0,126}`; unique on the node. */
   readonly id: string;

@@ -33,14 +33,14 @@ export async function enterFreshNetwork(): Promise<() => void> {
 export interface FabricRig {
   readonly options: HostFabricOptions;
   readonly fabric: HostFabric;
-  open(): HostFabric;
+  open(change?: Partial<HostFabricOptions>): HostFabric;
   dispose(): Promise<void>;
 }
 
 /** What the rig's fabrics keep replicas from, as an agent keeps them from its own port. */
 export const agentPort = 7440;
 
-export async function makeFabricRig(change: Partial<HostFabricOptions> = {}): Promise<FabricRig> {
+export async function makeFabricRig(): Promise<FabricRig> {
   const leave = await enterFreshNetwork();
   const statePath = mkdtempSync(join(tmpdir(), "muster-fabric-"));
   const options: HostFabricOptions = {
@@ -48,11 +48,10 @@ export async function makeFabricRig(change: Partial<HostFabricOptions> = {}): Pr
     statePath,
     key: Buffer.from(crypto.getRandomValues(new Uint8Array(4))).toString("hex"),
     closedPorts: [agentPort],
-    ...change,
   };
   const opened: HostFabric[] = [];
-  const open = (): HostFabric => {
-    const fabric = new HostFabric({ clock: new SystemClock(), log: quiet }, options);
+  const open = (change: Partial<HostFabricOptions> = {}): HostFabric => {
+    const fabric = new HostFabric({ clock: new SystemClock(), log: quiet }, { ...options, ...change });
     opened.push(fabric);
     return fabric;
   };

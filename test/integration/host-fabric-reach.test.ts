@@ -1,5 +1,8 @@
 /** Who reaches whom, under which address, and who must not: the host fabric between real programs. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { PortSpec } from "../../src/model/spec.ts";
 import type { Endpoint } from "../../src/ports/fabric.ts";
 import { agentPort, makeFabricRig, run, type FabricRig } from "./fabric-rig.ts";
@@ -113,6 +116,21 @@ describe.if(runsHere)("reach of the host fabric", () => {
     await inside(a, "ip", "route", "del", "local", "127.0.0.1", "dev", "lo", "table", "local");
     await inside(a, "ip", "route", "add", "127.0.0.1/32", "via", "169.254.1.1", "dev", "eth0");
     expect(await parties.ask(a.networkNamespace, "tcp", "127.0.0.1", 7501, a.ipv4)).toBeUndefined();
+  });
+
+  test("a resolver on the node's loopback is asked by way of the node, and nothing else there is", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "muster-resolver-"));
+    const resolverPath = join(directory, "resolv.conf");
+    writeFileSync(resolverPath, "nameserver 127.0.0.1\n");
+    const fabric = rig.open({ resolverPath });
+    const a = await fabric.attach({ id: "a", owner: "shop/a", ipv6: addressOf(1), ports: [] });
+    await parties.tell(undefined, 53, "names", "127.0.0.1");
+    await parties.tell(undefined, 54, "other", "127.0.0.1");
+    for (const protocol of protocols) {
+      expect(await parties.ask(a.networkNamespace, protocol, "169.254.1.1", 53)).toBe("names 127.0.0.1");
+      expect(await parties.ask(a.networkNamespace, protocol, "169.254.1.1", 54)).toBeUndefined();
+    }
+    rmSync(directory, { recursive: true });
   });
 
   test("a replica speaks with its own addresses or is not heard", async () => {

@@ -4,7 +4,7 @@
  */
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import { defined } from "../../../model/assert.ts";
-import type { Endpoint } from "../../../ports/fabric.ts";
+import { replicaGateway, type Endpoint } from "../../../ports/fabric.ts";
 import { ipv4Bytes, ipv6Bytes } from "./addresses.ts";
 import type { LibC } from "./libc.ts";
 import { NetlinkSocket, attribute, cString, netlinkFlag, netlinkType, uint32 } from "./netlink.ts";
@@ -21,8 +21,6 @@ const createBeside = netlinkFlag.create | netlinkFlag.append;
 const scopeUniverse = 0;
 const scopeLink = 253;
 
-const gatewayV4 = "169.254.1.1";
-const gatewayV6 = "fe80::1";
 const replicaLink = "eth0";
 const loopbackV6 = "::1";
 const routeUnicast = 1;
@@ -138,11 +136,11 @@ function wireNode(node: NetlinkSocket, endpoint: Endpoint, link: string): void {
   for (const [name, value] of nodeLinkSettings) writeSetting(name.replace("LINK", link), value);
   const { index } = defined(node.link(link), "the link just made");
   setUp(node, index);
-  addAddress(node, index, ipv6Bytes(gatewayV6), 64);
+  addAddress(node, index, ipv6Bytes(replicaGateway.ipv6), 64);
   addRoute(node, index, { to: ipv6Bytes(endpoint.ipv6) });
   // An answer to the node's own ::1 arrives by this link, and the kernel wants that address to be local there.
   addRoute(node, index, { local: ipv6Bytes(loopbackV6) });
-  addAddress(node, index, ipv4Bytes(gatewayV4), 32);
+  addAddress(node, index, ipv4Bytes(replicaGateway.ipv4), 32);
   addRoute(node, index, { to: ipv4Bytes(endpoint.ipv4) });
 }
 
@@ -151,10 +149,10 @@ function wireReplica(replica: NetlinkSocket, endpoint: Endpoint): void {
   setUp(replica, loopbackIndex);
   setUp(replica, index);
   addAddress(replica, index, ipv6Bytes(endpoint.ipv6), 128);
-  addRoute(replica, index, { gateway: ipv6Bytes(gatewayV6) });
+  addRoute(replica, index, { gateway: ipv6Bytes(replicaGateway.ipv6) });
   addAddress(replica, index, ipv4Bytes(endpoint.ipv4), 32);
-  addRoute(replica, index, { to: ipv4Bytes(gatewayV4) });
-  addRoute(replica, index, { gateway: ipv4Bytes(gatewayV4) });
+  addRoute(replica, index, { to: ipv4Bytes(replicaGateway.ipv4) });
+  addRoute(replica, index, { gateway: ipv4Bytes(replicaGateway.ipv4) });
 }
 
 function linkHeader(index: number, flags: number): Buffer {

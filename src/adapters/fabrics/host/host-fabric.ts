@@ -38,10 +38,13 @@ export interface HostFabricOptions {
   readonly closedPorts: readonly number[];
   /** Node-local addresses are from the first of these, such as `10.210.0.0/16`, that no network of the machine has. */
   readonly ipv4Ranges: readonly string[];
+  /** Says which resolvers the machine asks (resolv.conf(5)). */
+  readonly resolverPath: string;
 }
 
 export const hostFabricDefaults = {
   ipv4Ranges: ["10.210.0.0/16", "172.30.0.0/16", "192.168.208.0/20", "100.126.0.0/16"],
+  resolverPath: "/etc/resolv.conf",
 } as const;
 
 /** What the names of all our interfaces begin with. */
@@ -87,6 +90,7 @@ export class HostFabric implements Fabric {
         interfaceGroup: interfaceGroup(options.key),
         closedPorts: options.closedPorts,
         statePath: options.statePath,
+        resolverPath: options.resolverPath,
       },
     );
   }

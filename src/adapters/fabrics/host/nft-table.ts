@@ -1,5 +1,5 @@
 /** The node's one nftables table: published ports, and masquerading of what leaves the machine. */
-import type { Endpoint } from "../../../ports/fabric.ts";
+import { replicaGateway, type Endpoint } from "../../../ports/fabric.ts";
 import type { PortSpec } from "../../../model/spec.ts";
 
 /** What tables of all agents of a machine begin with. */
@@ -11,6 +11,8 @@ export interface NftTableOptions {
   readonly interfaceGroup: number;
   /** Ports of the node that replicas do not reach, by none of its addresses. */
   readonly closedPorts: readonly number[];
+  /** Where a resolver listens that only the node itself reaches, such as `127.0.0.1`. */
+  readonly loopbackResolver: string | undefined;
 }
 
 export type Publication = Pick<Endpoint, "ipv4" | "ipv6"> & {
@@ -59,7 +61,14 @@ export function wholeTable(options: NftTableOptions, publications: readonly Publ
       `${from} meta nfproto ipv4 fib saddr . iif oif missing drop`,
       `${from} ip6 saddr != { ::, fe80::/10 } fib saddr . iif oif missing drop`,
     ]),
-    ...chain("inbound", "nat hook prerouting priority dstnat", translate),
+    ...chain("inbound", "nat hook prerouting priority dstnat", [
+      ...translate,
+      ...toResolver(from, options.loopbackResolver),
+    ]),
+    // Such a resolver answers nobody but its own machine.
+    ...chain("resolver", "nat hook input priority 100", [
+      `${from} ct status dnat ip daddr 127.0.0.0/8 snat ip to 127.0.0.1`,
+    ]),
     ...chain("own", "nat hook output priority -100", translate),
     ...chain("local", "filter hook input priority filter", closed(from, options.closedPorts)),
     ...chain("forward", "filter hook forward priority filter", [
@@ -92,6 +101,12 @@ function closed(from: string, ports: readonly number[]): string[] {
   if (ports.length === 0) return [];
   const list = `{ ${ports.join(", ")} }`;
   return [`${from} tcp dport ${list} reject with tcp reset`, `${from} udp dport ${list} drop`];
+}
+
+function toResolver(from: string, resolver: string | undefined): string[] {
+  if (resolver === undefined) return [];
+  const asked = `${from} ip daddr ${replicaGateway.ipv4} meta l4proto { tcp, udp } th dport 53`;
+  return [`${asked} dnat ip to ${resolver}:53`];
 }
 
 function chain(name: string, hook: string, rules: readonly string[]): string[] {

@@ -13,6 +13,7 @@ import type { EndpointRecord } from "./endpoint-records.ts";
 import { NftQueue } from "./nft-queue.ts";
 import { addElements, deleteElements, dropTable, wholeTable, type NftTableOptions } from "./nft-table.ts";
 import type { PacketFilter } from "./packet-filter.ts";
+import { loopbackResolver } from "./uplink.ts";
 
 export interface NodeTablePorts {
   readonly clock: Clock;
@@ -22,8 +23,10 @@ export interface NodeTablePorts {
   readonly packetFilter: () => PacketFilter;
 }
 
-export interface NodeTableOptions extends NftTableOptions {
+export interface NodeTableOptions extends Omit<NftTableOptions, "loopbackResolver"> {
   readonly statePath: string;
+  /** Says which resolvers the machine asks. */
+  readonly resolverPath: string;
 }
 
 const checkPeriodMs = 5_000;
@@ -85,8 +88,13 @@ export class NodeTable {
   async #write(): Promise<void> {
     mkdirSync(this.#options.statePath, { recursive: true, mode: 0o700 });
     writeFileSync(this.#marker, `${this.#options.table}\n`);
-    await this.#nft.apply(wholeTable(this.#options, this.#ports.records()));
+    await this.#nft.apply(this.#whole());
     this.#checkLater();
+  }
+
+  #whole(): string {
+    const resolver = loopbackResolver(this.#options.resolverPath);
+    return wholeTable({ ...this.#options, loopbackResolver: resolver }, this.#ports.records());
   }
 
   /** A change that is refused finds the table gone, or not as it was left: then all of it is written. */
@@ -94,7 +102,7 @@ export class NodeTable {
     try {
       await this.#nft.apply(script);
     } catch {
-      await this.#nft.apply(wholeTable(this.#options, this.#ports.records()));
+      await this.#nft.apply(this.#whole());
       // An element that is being withdrawn may have been among them.
       await this.#nft.apply(script);
     }
@@ -123,7 +131,7 @@ export class NodeTable {
       await this.#written;
       if (!packetFilter().hasTable(table) && records().length > 0) {
         log.warn("the table of published ports was removed by somebody; written again", { table });
-        await this.#nft.apply(wholeTable(this.#options, records()));
+        await this.#nft.apply(this.#whole());
       }
     } catch (error) {
       log.error("the table of published ports cannot be checked", { table, detail: String(error) });

@@ -68,6 +68,15 @@ export function freeRange(ranges: readonly string[], routes: readonly Ipv4Route[
   return ranges.find(isFree) ?? ranges[0];
 }
 
+/** The first resolver on IPv4 loopback in a resolv.conf; undefined when there is none, or no such file. */
+export function loopbackResolver(path: string): string | undefined {
+  try {
+    return /^\s*nameserver\s+(127(?:\.\d{1,3}){3})\s*$/m.exec(readFileSync(path, "utf8"))?.[1];
+  } catch {
+    return undefined;
+  }
+}
+
 function littleEndian(hex: string): number {
   return Buffer.from(hex, "hex").readUInt32LE(0);
 }

@@ -6,6 +6,7 @@ import { chmodSync, chownSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ContainerSpec } from "../../../ports/container-runtime.ts";
 import { readIfThere, type BundlePaths } from "./bundle.ts";
+import { resolverFile } from "./resolver-file.ts";
 
 export interface ContainerFile {
   /** Inside. */
@@ -14,9 +15,6 @@ export interface ContainerFile {
   readonly source: string;
   readonly isReadOnly: boolean;
 }
-
-/** Where resolvers are that can be reached from another network namespace; the first is the machine's word, the second systemd-resolved's. */
-const resolverFiles = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"] as const;
 
 /** Writes them into the bundle. `owner` is the user of the machine that is root inside. */
 export function writeContainerFiles(
@@ -37,7 +35,7 @@ export function writeContainerFiles(
   const system: [string, string][] = [
     ["hosts", hostsFile(spec)],
     ["hostname", `${spec.hostname}\n`],
-    ["resolv.conf", resolverFile()],
+    ["resolv.conf", resolverFile(readIfThere)],
   ];
   for (const [name, content] of system)
     if (!isDeclared(`/etc/${name}`))
@@ -56,21 +54,4 @@ function hostsFile(spec: ContainerSpec): string {
     ...own.map((address) => `${address} ${spec.hostname}`),
     "",
   ].join("\n");
-}
-
-function resolverFile(): string {
-  let text = "";
-  for (const path of resolverFiles) {
-    text = withoutLoopback(readIfThere(path) ?? "");
-    if (/^\s*nameserver\s/m.test(text)) return text;
-  }
-  return text;
-}
-
-/** A resolver on the node's loopback is not there inside a container. */
-export function withoutLoopback(text: string): string {
-  return text
-    .split("\n")
-    .filter((line) => !/^\s*nameserver\s+(127\.|::1\s*$)/.test(line))
-    .join("\n");
 }
