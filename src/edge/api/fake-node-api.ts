@@ -13,6 +13,7 @@ import type {
   WriteAnswer,
 } from "../../node/node-api.ts";
 import type { ExecRequest, ExecSession } from "../../ports/container-runtime.ts";
+import { templateHashOf } from "../../wire/digest.ts";
 import { FakeImages } from "./fake-images.ts";
 
 const node = "0".repeat(31) + "1";
@@ -221,7 +222,7 @@ export class FakeNodeApi implements NodeApi {
     });
     return {
       deployment: deploymentId,
-      templateHash: "h",
+      templateHash: templateHashOf(spec.template),
       desired: spec.replicas,
       changed: true,
       epoch: 1,
@@ -237,7 +238,7 @@ export class FakeNodeApi implements NodeApi {
       namespace: spec.namespace,
       name: spec.name,
       spec,
-      templateHash: "h",
+      templateHash: templateHashOf(spec.template),
       status: "active",
       running,
       desired: spec.replicas,
@@ -251,7 +252,7 @@ export class FakeNodeApi implements NodeApi {
         phase: "running",
         restarts: 0,
         sinceMs: 0,
-        templateHash: "h",
+        templateHash: templateHashOf(spec.template),
         address: `fd00::${replica + 1}`,
       })),
       unplaced: running < spec.replicas ? [`memory: 1 node has too little`] : [],

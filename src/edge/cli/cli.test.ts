@@ -203,6 +203,133 @@ describe("deployments", () => {
   });
 });
 
+describe("run", () => {
+  test("has a flag for each thing that one container needs", async () => {
+    const conf = join(directory, "app.conf");
+    await Bun.write(conf, "listen 8080\n");
+    const flags =
+      "-v data:/data -v /srv/www:/www:ro --tmpfs /run:16Mi -u 1000:app -w /srv --entrypoint /bin/web --hostname web.local " +
+      "-l team=shop --cap-add net_admin --cap-drop ALL --read-only --allow-new-privileges --user-namespace --runtime crun " +
+      "--pull always --stop-signal int --stop-timeout 1m --pids 64 --disk 1Gi --restart never --name web";
+    const ran = await muster([
+      "run",
+      ...flags.split(" "),
+      "--file",
+      `${conf}:/etc/app.conf:600`,
+      "app",
+      "--",
+      "x",
+    ]);
+    expect(ran).toEqual({ code: 0, out: "default/web: accepted, 1 replica\n", errors: "" });
+    const manifest = `
+      name: web
+      labels: {team: shop}
+      image: app
+      pull: always
+      entrypoint: [/bin/web]
+      command: [x]
+      workingDir: /srv
+      user: 1000:app
+      resources: {pids: 64, disk: 1Gi}
+      mounts: [data:/data, "/srv/www:/www:ro", "tmpfs:/run:16Mi"]
+      files: [{path: /etc/app.conf, content: "listen 8080\\n", mode: 0600}]
+      capabilities: {add: [NET_ADMIN], drop: [ALL]}
+      readOnlyRoot: true
+      allowNewPrivileges: true
+      userNamespace: true
+      stopSignal: SIGINT
+      stopTimeout: 60
+      runtime: crun
+      hostname: web.local
+      restart: never`;
+    const plan = await muster(["plan", "-f", "-"], { input: manifest });
+    expect(plan).toEqual({
+      code: 0,
+      out: "default/web: unchanged\nplan: 0 to create, 0 to change, 1 unchanged; nothing was done\n",
+      errors: "",
+    });
+  });
+
+  test("refuses what does not fit together or cannot be read, before it asks the agent", async () => {
+    await Bun.write(join(directory, "binary"), new Uint8Array([0xff, 0xfe]));
+    for (const [flags, error] of [
+      ["-v a:/x -v b:/x", "mounts[1] has the target of mounts[0]"],
+      ["-p 80 -p 80", "ports[1] stands here a second time"],
+      [`--file ${directory}/none:/etc/x`, "cannot read"],
+      [`--file ${directory}:/etc/x`, "is a directory"],
+      [`--file ${directory}/binary:/etc/x`, "no text in UTF-8"],
+      ["-v ./here:/x", "no absolute path"],
+      ["--stop-timeout 2h", "longer than an hour"],
+    ]) {
+      const { code, errors } = await muster(["run", ...(flags ?? "").split(" "), "app"]);
+      expect([flags, code]).toEqual([flags, 2]);
+      expect(errors).toContain(error ?? "");
+    }
+    expect(node.requestIds).toEqual([]);
+  });
+});
+
+describe("plan", () => {
+  const manifest = (lines: string): string => `name: web\nimage: nginx:1.26\nreplicas: 2\n${lines}`;
+
+  test("says what would be created, changed or left, and changes nothing", async () => {
+    await muster(["apply", "-f", "-"], {
+      input: manifest(
+        'env: {A: x, B: y}\nmounts: [data:/data]\nfiles: [{path: /f, content: "a\\nb\\nc\\n"}]\n',
+      ),
+    });
+    const before = [...node.requestIds];
+    const changed =
+      "name: web\nimage: nginx:1.27\nreplicas: 3\nenv: {A: x, C: ''}\nmounts: [data:/data:ro]\n" +
+      'files: [{path: /f, content: "a\\nB\\n"}]\n---\nname: db\nimage: db\nreplicas: 0\n';
+    const { code, out } = await muster(["plan", "-f", "-"], { input: changed });
+    expect([code, out]).toEqual([
+      5,
+      "default/web: change, 2 replicas replaced\n" +
+        "  replicas: 2 -> 3\n" +
+        "  image: nginx:1.26 -> nginx:1.27\n" +
+        "  env.B: y -> (none)\n" +
+        '  mounts["/data"]: volume data -> volume data, read-only\n' +
+        '  files["/f"].content: 3 lines -> 2 lines, line 2: b -> B\n' +
+        '  env.C: (none) -> ""\n' +
+        "default/db: create, 0 replicas of db\n" +
+        "plan: 1 to create, 1 to change, 0 unchanged; nothing was done\n",
+    ]);
+    expect(node.requestIds).toEqual(before);
+    const json = JSON.parse((await muster(["plan", "-f", "-", "--json"], { input: changed })).out);
+    expect(json).toMatchObject([
+      { name: "web", action: "change", replaced: 2, desired: 3 },
+      { name: "db", action: "create", fields: [] },
+    ]);
+    expect(json[0].fields).toContainEqual({ path: "replicas", before: "2", after: "3" });
+  });
+
+  test("another number of replicas replaces none; several containers are named", async () => {
+    await muster(["apply", "-f", "-"], { input: manifest("") });
+    const scaled = await muster(["plan", "-f", "-"], { input: "name: web\nimage: nginx:1.26\n" });
+    expect(scaled.out).toStartWith(
+      "default/web: change, nothing that runs is replaced\n  replicas: 2 -> 1\n",
+    );
+    const two =
+      "name: web\nreplicas: 2\ncontainers: [{name: main, image: nginx:1.26}, {name: log, image: tail}]\n";
+    const { out } = await muster(["plan", "-f", "-"], { input: two });
+    expect(out).toContain("  containers: (none) -> main, log\n");
+    expect(out).toContain("  containers.log.image: (none) -> tail\n");
+    expect(out).not.toContain("containers.main.image");
+  });
+});
+
+test("directories are read with those in them, in order, and what is hidden is left out", async () => {
+  const tree = join(directory, "tree");
+  for (const name of ["b.yml", "a/2.json", "a/1.yaml", ".git/x.yaml", "c/.hidden.yaml", "notes.txt"])
+    await Bun.write(join(tree, name), `{"name": "d${name.replaceAll(/[^a-z0-9]/g, "-")}", "image": "x"}`);
+  const { code, out } = await muster(["apply", "-f", tree]);
+  expect([code, out.split("\n").map((line) => line.split(":")[0])]).toEqual([
+    0,
+    ["default/da-1-yaml", "default/da-2-json", "default/db-yml", ""],
+  ]);
+});
+
 describe("explain", () => {
   test("a field, all fields, and what is no field", async () => {
     const page = await muster(["explain", "spec.containers.resources"]);

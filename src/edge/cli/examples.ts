@@ -13,10 +13,11 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   run: [
     "muster run nginx:1.27 --name web -p 8080:80 --replicas 3 --wait",
     "muster run busybox -e GREETING=hello -- sh -c 'echo $GREETING; sleep 60'",
+    "muster run redis:7 -v data:/data --user 999 --cap-drop ALL --read-only --memory 256Mi",
   ],
   apply: ["muster apply -f web.yaml --wait", "muster apply -f deployments/", "muster apply -f - < web.yaml"],
-  plan: ["muster plan -f web.yaml"],
-  explain: ["muster explain", "muster explain spec.containers.resources"],
+  plan: ["muster plan -f web.yaml", "muster plan -f deployments/ && echo nothing to do"],
+  explain: ["muster explain", "muster explain spec.containers.resources", "muster explain -r"],
   ps: ["muster ps", "muster ps -A --json"],
   inspect: ["muster inspect web", "muster inspect shop/web --json"],
   scale: ["muster scale web 5 --wait", "muster scale shop/web 0"],
@@ -61,5 +62,5 @@ Examples:
   muster ps
   muster <command> --help                   options and examples of a command
 
-Exit codes: 0 done, 1 refused or failed, 2 not understood, 3 no agent answers, 4 timed out, 130 interrupted.
+Exit codes: 0 done, 1 refused or failed, 2 not understood, 3 no agent answers, 4 timed out, 5 plan found changes, 130 interrupted.
 `;

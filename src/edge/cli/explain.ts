@@ -11,10 +11,6 @@ export function registerExplain(program: Program, context: CliContext): void {
     .command("explain")
     .argument("[path]", "a field of the manifest, such as spec.containers.resources", rootName)
     .option("-r, --recursive", "all fields below it, as a tree")
-    .addHelpText(
-      "after",
-      "\nExamples:\n  muster explain\n  muster explain spec.containers.probes.readiness\n  muster explain resources -r\n",
-    )
     .action(async (path, options, command) => {
       const flags = command.optsWithGlobals();
       const found = explain(path);

@@ -9,6 +9,8 @@ export const exitCodes = {
   usage: 2,
   unreachable: 3,
   timeout: 4,
+  /** `plan`: apply would change something. */
+  changes: 5,
   /** 128 + SIGINT: what was waited for had not come when the caller gave up. */
   interrupted: 130,
   /** Nobody reads the output any more: 128 + SIGPIPE, as other programs end then. */

@@ -48,6 +48,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import("./apply.ts")).registerApply,
   },
   {
+    name: "plan",
+    description: "show what apply would change, and change nothing",
+    load: async () => (await import("./plan.ts")).registerPlan,
+  },
+  {
     name: "explain",
     description: "describe the fields of a manifest",
     load: async () => (await import("./explain.ts")).registerExplain,

@@ -20,14 +20,18 @@ export function markedAsRestarted(spec: DeploymentSpec, nowMs: number): Deployme
 export async function withMarkOfBefore(client: MusterClient, spec: DeploymentSpec): Promise<DeploymentSpec> {
   if (spec.template.labels[restartLabel] !== undefined) return spec;
   try {
-    const { template } = (await client.inspect(spec)).spec;
-    const mark = template.labels[restartLabel];
-    return mark === undefined ? spec : withMark(spec, mark);
+    return withMarkOf((await client.inspect(spec)).spec, spec);
   } catch (error) {
     // What is wrong with the deployment, the declaration itself will find out.
     if (error instanceof ProblemError) return spec;
     throw error;
   }
+}
+
+/** The same, where it is known what the deployment is. */
+export function withMarkOf(before: DeploymentSpec, spec: DeploymentSpec): DeploymentSpec {
+  const mark = before.template.labels[restartLabel];
+  return mark === undefined || spec.template.labels[restartLabel] !== undefined ? spec : withMark(spec, mark);
 }
 
 function withMark(spec: DeploymentSpec, mark: string): DeploymentSpec {

@@ -8,6 +8,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Problem } from "../../model/problem.ts";
 import { formatPlace, parseManifests } from "./manifest.ts";
+import { everyField, manualOfSpec, shortFormNames } from "./manual.ts";
 
 const testdata = join(import.meta.dir, "testdata");
 
@@ -104,6 +105,14 @@ describe("whatever is read, it is a spec or a refusal with a place", () => {
       "8080:80/tcp",
       "A=1",
       "10s",
+      "true",
+      "/srv",
+      "data:/data:ro",
+      "tmpfs:/run:1Mi",
+      "8080/healthz",
+      "SIGINT",
+      "NET_ADMIN",
+      "0644",
       "~",
       "null",
       "{}",
@@ -119,22 +128,8 @@ describe("whatever is read, it is a spec or a refusal with a place", () => {
   );
   const key = fc.oneof(
     fc.constantFrom(
-      "name",
-      "namespace",
-      "replicas",
-      "image",
-      "entrypoint",
-      "command",
-      "env",
-      "resources",
-      "ports",
-      "restart",
-      "stopTimeout",
-      "cpu",
-      "memory",
-      "container",
-      "published",
-      "protocol",
+      ...new Set(everyField(manualOfSpec()).map(({ name }) => name)),
+      ...shortFormNames,
       "__proto__",
       "constructor",
     ),
@@ -201,9 +196,41 @@ describe("whatever is read, it is a spec or a refusal with a place", () => {
       env: { A: "1" },
       resources: { cpu: "1" },
       ports: ["80"],
+      mounts: ["data:/data"],
+      files: [{ path: "/etc/a", content: "" }],
+      probes: { liveness: { tcp: 80 } },
     };
     fc.assert(
       fc.property(key, value, (field, changed) => check(JSON.stringify({ ...good, [field]: changed }))),
+      { numRuns: 800 },
+    );
+  });
+
+  test("a good document of two containers with one field of one changed", () => {
+    const log = { name: "log", image: "log", probes: { liveness: { exec: ["true"] } } };
+    fc.assert(
+      fc.property(key, value, (field, changed) =>
+        check(
+          JSON.stringify({
+            name: "web",
+            initContainers: [{ name: "init", image: "init", [field]: changed }],
+            containers: [{ name: "web", image: "nginx", [field]: changed }, log],
+          }),
+        ),
+      ),
+      { numRuns: 800 },
+    );
+  });
+
+  test("whatever stands in a probe, a mount or a file", () => {
+    fc.assert(
+      fc.property(fc.dictionary(key, value, { maxKeys: 4 }), value, (map, other) => {
+        const probes = { liveness: map, readiness: { http: map }, startup: other };
+        check(JSON.stringify({ name: "web", image: "nginx", probes, preStop: map, mounts: [map, other] }));
+        check(
+          JSON.stringify({ name: "web", image: "nginx", files: [map, other], capabilities: map, logs: map }),
+        );
+      }),
       { numRuns: 800 },
     );
   });
