@@ -24,7 +24,7 @@ export interface OciStoreHarness {
 
 export async function openOciStore(options: Partial<OciImageStoreOptions> = {}): Promise<OciStoreHarness> {
   const directory = await mkdtemp(join(tmpdir(), "muster-images-"));
-  const root = join(directory, "store");
+  const root = options.root ?? join(directory, "store");
   const clock = new SystemClock();
   const log = new LineLogger(
     { clock, write: (line) => process.stderr.write(line) },
