@@ -118,6 +118,8 @@ function compose(options: NodeOptions, { clock, logger, store, identity, seeds }
           root: join(dataDirectory, "images"),
           platform: { os: "linux", architecture: architecture() },
           plainHttpRegistries: options.plainHttpRegistries,
+          mirrors: options.registryMirrors,
+          ...diskMarks(options),
           credentialsPath: join(process.env["DOCKER_CONFIG"] ?? join(homedir(), ".docker"), "config.json"),
           unpackCommand: [...options.selfCommand, "internal-unpack"],
         },
@@ -190,6 +192,13 @@ function runtimesOf(
 function closedPorts({ listen }: NodeOptions): readonly number[] {
   const port = parseAddress(listen)?.port ?? 0;
   return port === 0 ? [] : [port];
+}
+
+/** Room is made below the upper mark at least, wherever that is. */
+function diskMarks(options: NodeOptions): { diskHighPercent: number; diskLowPercent: number } {
+  const { diskHighPercent: high, diskLowPercent: low } = ociImageStoreDefaults;
+  const diskHighPercent = options.imageDiskHighPercent ?? high;
+  return { diskHighPercent, diskLowPercent: Math.min(options.imageDiskLowPercent ?? low, diskHighPercent) };
 }
 
 /** The node's own, or a fresh one: by joining when it is invited, by founding a fleet when it is not. */

@@ -18,6 +18,11 @@ export interface NodeOptions {
   readonly cpuMillis?: number;
   readonly memoryBytes?: number;
   readonly plainHttpRegistries: readonly string[];
+  /** `host:port` of mirrors by the registry's name in references. */
+  readonly registryMirrors: Readonly<Record<string, readonly string[]>>;
+  /** How full images may make the disk, and down to where unused ones make room. */
+  readonly imageDiskHighPercent?: number;
+  readonly imageDiskLowPercent?: number;
   /** Control group above those of all containers; by default `/muster/` and the start of the node's id. */
   readonly cgroupParent?: string;
   /** The words that run this program again, for its child processes. */

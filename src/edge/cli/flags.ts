@@ -50,6 +50,25 @@ export function parseRegistry(text: string): Outcome<string, string> {
     : { ok: false, error: "is not of the form HOST:PORT, as in image references" };
 }
 
+/** `docker.io=10.0.0.1:5000`: a registry as references name it, and who holds the same. */
+export function parseMirror(text: string): Outcome<readonly [registry: string, mirror: string], string> {
+  const at = text.indexOf("=");
+  const [registry, mirror] = [
+    parseRegistry(text.slice(0, Math.max(at, 0))),
+    parseRegistry(text.slice(at + 1)),
+  ];
+  return registry.ok && mirror.ok
+    ? { ok: true, value: [registry.value, mirror.value] }
+    : { ok: false, error: "is not of the form REGISTRY=HOST:PORT, as in docker.io=10.0.0.1:5000" };
+}
+
+export function parsePercent(text: string): Outcome<number, string> {
+  const percent = Number(/^(\d{1,3})\s?%?$/.exec(text)?.[1] ?? "0");
+  return percent >= 1 && percent <= 100
+    ? { ok: true, value: percent }
+    : { ok: false, error: "is not a percentage from 1% to 100%" };
+}
+
 export const defaultPort = 7440;
 
 /** `host:port`, the port 7440 when there is none; IPv6 in brackets, or bare without a port. */

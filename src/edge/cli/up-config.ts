@@ -14,13 +14,20 @@ import {
   parseLabel,
   parseLogFormat,
   parseLogLevel,
+  parseMirror,
   parseNodeName,
+  parsePercent,
   parseRegistry,
 } from "./flags.ts";
 
 const address = parsedText("an address such as 10.0.0.1:7440", parseAddress);
 const label = (text: string): Outcome<string, string> => {
   const parsed = parseLabel(text);
+  return parsed.ok ? ok(text) : parsed;
+};
+
+const checkedMirror = (text: string): Outcome<string, string> => {
+  const parsed = parseMirror(text);
   return parsed.ok ? ok(text) : parsed;
 };
 
@@ -37,6 +44,11 @@ const entries = {
   cpu: v.exactOptional(parsedText("an amount of CPU such as 2", parseCpu)),
   memory: v.exactOptional(parsedText("an amount of memory such as 4Gi", parseMemory)),
   plainHttpRegistries: v.exactOptional(listOf("a list of HOST:PORT", parsedText("HOST:PORT", parseRegistry))),
+  registryMirrors: v.exactOptional(
+    listOf("a list of REGISTRY=HOST:PORT", parsedText("REGISTRY=HOST:PORT", checkedMirror)),
+  ),
+  imageDiskHigh: v.exactOptional(parsedText("a percentage", parsePercent)),
+  imageDiskLow: v.exactOptional(parsedText("a percentage", parsePercent)),
   cgroupParent: v.exactOptional(textOf("a control group such as /muster")),
   apiPort: v.exactOptional(parsedText("a port number", parsePortNumber)),
   logLevel: v.exactOptional(parsedText("a level", parseLogLevel)),
@@ -52,7 +64,12 @@ export type UpConfig = Readonly<v.InferOutput<ReturnType<typeof v.object<typeof 
 export type SettingName = keyof typeof entries;
 
 export const settingNames: readonly SettingName[] = Object.keys(entries).filter(isSettingName);
-const listNames: ReadonlySet<SettingName> = new Set(["join", "labels", "plainHttpRegistries"]);
+const listNames: ReadonlySet<SettingName> = new Set([
+  "join",
+  "labels",
+  "plainHttpRegistries",
+  "registryMirrors",
+]);
 
 function isSettingName(name: string): name is SettingName {
   return Object.hasOwn(entries, name);

@@ -29,6 +29,7 @@ export const defaultLayer = (): Layer => ({
     join: [],
     labels: [],
     plainHttpRegistries: [],
+    registryMirrors: [],
     logLevel: "info",
     logFormat: "json",
   },
@@ -76,6 +77,9 @@ export function nodeOptions(config: UpConfig, dataDirectory: string): NodeOption
     ...(cgroupParent === undefined ? {} : { cgroupParent }),
     selfCommand: selfCommand(),
     plainHttpRegistries: config.plainHttpRegistries ?? [],
+    registryMirrors: mirrorsOf(config),
+    ...(config.imageDiskHigh === undefined ? {} : { imageDiskHighPercent: config.imageDiskHigh }),
+    ...(config.imageDiskLow === undefined ? {} : { imageDiskLowPercent: config.imageDiskLow }),
     version,
     commit,
     logLevel: config.logLevel ?? "info",
@@ -89,6 +93,18 @@ function labelsOf(config: UpConfig): Readonly<Record<string, string>> {
       const at = text.indexOf("=");
       return [text.slice(0, at), text.slice(at + 1)];
     }),
+  );
+}
+
+/** Mirrors of one registry in the order in which they are listed. */
+function mirrorsOf({ registryMirrors = [] }: UpConfig): Readonly<Record<string, readonly string[]>> {
+  const pairs = registryMirrors.map((text) => {
+    const at = text.indexOf("=");
+    return { registry: text.slice(0, at), mirror: text.slice(at + 1) };
+  });
+  const byRegistry = Map.groupBy(pairs, ({ registry }) => registry);
+  return Object.fromEntries(
+    [...byRegistry].map(([registry, own]) => [registry, own.map(({ mirror }) => mirror)]),
   );
 }
 

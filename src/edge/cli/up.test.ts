@@ -41,6 +41,7 @@ describe("settings of a node", () => {
       name: hostname(),
       labels: {},
       plainHttpRegistries: [],
+      registryMirrors: {},
       logLevel: "info",
       logFormat: "json",
     });
@@ -94,6 +95,8 @@ describe("settings of a node", () => {
       MUSTER_LISTEN: "10.0.0.1",
       MUSTER_JOIN: "h,i:2",
       MUSTER_PLAIN_HTTP_REGISTRIES: "r:5000",
+      MUSTER_REGISTRY_MIRRORS: "docker.io=m:5000,docker.io=n",
+      MUSTER_IMAGE_DISK_HIGH: "90%",
       MUSTER_API_PORT: "8080",
       MUSTER_LOG_LEVEL: "debug",
       MUSTER_LOG_FORMAT: "text",
@@ -105,10 +108,22 @@ describe("settings of a node", () => {
       listen: "10.0.0.1:7440",
       join: ["h:7440", "i:2"],
       plainHttpRegistries: ["r:5000"],
+      registryMirrors: ["docker.io=m:5000", "docker.io=n"],
+      imageDiskHigh: 90,
       apiPort: 8080,
       logLevel: "debug",
       logFormat: "text",
     });
+  });
+
+  test("mirrors are by registry, in their order; what is none is refused", () => {
+    const file = "registryMirrors: [docker.io=m:5000, ghcr.io=m:5000, docker.io=n]\nimageDiskLow: 70\n";
+    expect(optionsOf(configOf(file))).toMatchObject({
+      registryMirrors: { "docker.io": ["m:5000", "n"], "ghcr.io": ["m:5000"] },
+      imageDiskLowPercent: 70,
+    });
+    for (const text of ["registryMirrors: [docker.io]", "registryMirrors: [a=https://b]", "imageDiskHigh: 0"])
+      expect(parseUpConfig(`${text}\n`, "f").ok).toBe(false);
   });
 
   test("what the environment sets wrongly, or sets and nobody reads, is named all at once", () => {
