@@ -173,6 +173,7 @@ export class World {
         logger: this.#logger(node),
         invites: { create: async () => ({ token: "simulated", expiresAtMs: 0 }) },
         residentBytes: () => 0,
+        machineUsage: () => ({ cpuMicros: 0, cpuCount: 1, memoryBytes: 0, memoryTotalBytes: 0 }),
       },
       {
         id: node.id,

@@ -16,6 +16,7 @@ import type { Problem } from "../model/problem.ts";
 import type { DeploymentSpec } from "../model/spec.ts";
 import type { CohortView, DeploymentView, NodeView, PromiseView, StatusView } from "../model/views.ts";
 import type { Clock } from "../ports/clock.ts";
+import type { MachineUsage } from "../model/usage.ts";
 import type { ContainerRuntime, ExecRequest, ExecSession } from "../ports/container-runtime.ts";
 import type { Entropy } from "../ports/entropy.ts";
 import type { Fabric } from "../ports/fabric.ts";
@@ -35,8 +36,10 @@ import { ConsensusInbox, installHandlers } from "./handlers.ts";
 import { fleetSnapshot, gossipedMeta } from "./fleet-picture.ts";
 import { Leftovers } from "./leftovers.ts";
 import { openHistory, type HistoryQuery } from "./history-stream.ts";
+import { Containers } from "./containers.ts";
 import { InstanceStreams } from "./instance-streams.ts";
 import type {
+  ContainerApi,
   DeclareOptions,
   DeploymentKey,
   LogQuery,
@@ -68,6 +71,7 @@ export interface AgentPorts {
   };
   /** Resident memory of this process, for the status. */
   readonly residentBytes: () => number;
+  readonly machineUsage: () => MachineUsage;
 }
 
 const consensusChannel = "consensus";
@@ -82,6 +86,7 @@ const cachedMemberSchema = v.object({ id: v.string(), addresses: v.array(v.strin
 
 export class Agent implements NodeApi {
   readonly images: NodeImages;
+  readonly containers: ContainerApi;
   readonly #ports: AgentPorts;
   readonly #options: AgentOptions;
   readonly #startedAt: number;
@@ -112,9 +117,7 @@ export class Agent implements NodeApi {
     this.#turn = new Turn(ports);
     const seed = (): number => new DataView(entropy.bytes(4).slice().buffer).getUint32(0);
     this.#fleet = new Fleet(ports, {
-      id: options.id,
-      name: options.name,
-      addresses: options.addresses,
+      ...options,
       meta: gossipedMeta(options, options.capacity),
       seed: seed(),
       membership: membershipDefaults,
@@ -136,12 +139,7 @@ export class Agent implements NodeApi {
         report: (report, cohort) => this.#reporter.submit(report, cohort),
         changed: () => this.#scheduleMeta(),
       },
-      {
-        node: options.id,
-        fleetPrefix: options.fleetPrefix,
-        capacity: options.capacity,
-        keeper: keeperDefaults,
-      },
+      { ...options, node: options.id, keeper: keeperDefaults },
     );
     this.images = new NodeImages({ ...ports, book: this.#book });
     const charterOf = async (deployment: string): Promise<Charter | undefined> =>
@@ -185,6 +183,11 @@ export class Agent implements NodeApi {
     const groups = this.#groups;
     this.#requests = new Requests({ ...ports, peers, directory, policy, fleet, groups, view, isSearching });
     this.#streams = new InstanceStreams({ peers, book: this.#book, runtime: ports.runtime, logger });
+    const inspect = (key: DeploymentKey) => this.#requests.inspect(key);
+    this.containers = new Containers(
+      { ...ports, peers, inspect, members: () => this.#fleet.members() },
+      options,
+    );
     const handlers = {
       peers,
       book: this.#book,

@@ -8,6 +8,7 @@ import { ProcessRuntime, processRuntimeDefaults } from "../adapters/runtimes/pro
 import { RuntimeRouter } from "../adapters/runtimes/runtime-router.ts";
 import { SqliteStore } from "../adapters/stores/sqlite-store.ts";
 import { LineLogger } from "../adapters/system/line-logger.ts";
+import { readMachineUsage } from "../adapters/system/machine-usage.ts";
 import { ProgramMemory } from "../adapters/system/program-memory.ts";
 import { SystemClock } from "../adapters/system/system-clock.ts";
 import { SystemEntropy } from "../adapters/system/system-entropy.ts";
@@ -138,6 +139,7 @@ function compose(options: NodeOptions, { clock, logger, store, identity, seeds }
           createInvite(identity, { ttlMs, addresses: transport.addresses(), nowMs: clock.wallMs() }),
       },
       residentBytes: () => process.memoryUsage.rss(),
+      machineUsage: readMachineUsage,
     },
     {
       id: identity.id,

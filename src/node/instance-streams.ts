@@ -12,22 +12,15 @@ import {
   type LogLine,
 } from "../ports/container-runtime.ts";
 import type { Logger } from "../ports/logger.ts";
-import { TransportError, type Duplex } from "../ports/transport.ts";
-import {
-  execHeaderSchema,
-  execInputSchema,
-  execMethod,
-  execOutputSchema,
-  logLineSchema,
-  logsHeaderSchema,
-  logsMethod,
-} from "../wire/calls.ts";
+import type { Duplex } from "../ports/transport.ts";
+import { execHeaderSchema, execMethod, logLineSchema, logsHeaderSchema, logsMethod } from "../wire/calls.ts";
 import { decodeAs } from "../wire/codec.ts";
 import * as v from "valibot";
 import type { Book } from "./book.ts";
 import { Channel, MessageStream } from "./message-stream.ts";
 import type { LogQuery, ReplicaLogLine } from "./node-api.ts";
 import type { Peers } from "./peers.ts";
+import { brokenOff, openSession, serveSession } from "./session-relay.ts";
 
 export interface InstanceStreamsPorts {
   readonly peers: Peers;
@@ -166,37 +159,14 @@ export class InstanceStreams {
 
   async #execThere({ promise, node, nodeName }: ReplicaView, request: ExecRequest): Promise<ExecSession> {
     const duplex = await this.#ports.peers.open(node, execMethod, { promise, request }, openTimeoutMs);
-    const stream = new MessageStream(duplex);
-    const messages = stream.messages();
-    const first = await messages.next();
-    if (first.done === true)
-      throw new ProblemError({ code: "unreachable", message: "the node ended the exec before it began" });
-    const started = v.parse(execOutputSchema, first.value);
-    if (started.kind === "problem") throw new ProblemError(toProblem(started.problem));
-    return remoteSession(stream, messages, nodeName);
+    return openSession(duplex, nodeName);
   }
 
   async #serveExec(header: Uint8Array, duplex: Duplex): Promise<void> {
-    const stream = new MessageStream(duplex);
-    let session: ExecSession | undefined;
-    try {
+    await serveSession(duplex, async () => {
       const { promise, request } = decodeAs(execHeaderSchema, header);
-      session = await this.#execHere(promise, request);
-      const running = session;
-      await stream.send({ kind: "started" });
-      void feedSession(stream, running);
-      for await (const { stream: name, data } of running.output)
-        await stream.send({ kind: "output", stream: name, data });
-      await stream.send({ kind: "exit", code: await running.exitCode });
-      await stream.finish();
-    } catch (error) {
-      session?.kill();
-      const message = error instanceof Error ? error.message : String(error);
-      await stream.send({ kind: "problem", problem: { code: "internal", message } }).then(
-        () => stream.finish(),
-        () => duplex.abort(),
-      );
-    }
+      return this.#execHere(promise, request);
+    });
   }
 
   /** The newest container of a promise in this node's book. */
@@ -217,72 +187,6 @@ async function drain(duplex: Duplex): Promise<void> {
   } catch {
     // The other end went away: what was being sent to it has no reader any more.
   }
-}
-
-/** What comes from the other end goes to the process; when the other end is gone, so is the process. */
-async function feedSession(stream: MessageStream, session: ExecSession): Promise<void> {
-  try {
-    for await (const message of stream.messages()) {
-      const input = v.parse(execInputSchema, message);
-      if (input.kind === "input") await session.write(input.data);
-      else if (input.kind === "end") await session.closeInput();
-      else if (input.kind === "resize") session.resize(input.columns, input.rows);
-      else session.kill();
-    }
-  } catch {
-    session.kill();
-  }
-}
-
-function remoteSession(
-  stream: MessageStream,
-  messages: AsyncGenerator<unknown>,
-  nodeName: string,
-): ExecSession {
-  const exit = Promise.withResolvers<number>();
-  // Without a reader of the exit code a broken stream must not end the agent.
-  exit.promise.catch(() => {});
-  const output = async function* (): AsyncGenerator<{ stream: "stdout" | "stderr"; data: Uint8Array }> {
-    try {
-      for await (const message of messages) {
-        const frame = v.parse(execOutputSchema, message);
-        if (frame.kind === "output") yield { stream: frame.stream, data: frame.data };
-        if (frame.kind === "exit") return exit.resolve(frame.code);
-        if (frame.kind === "problem") throw new ProblemError(toProblem(frame.problem));
-      }
-      throw new ProblemError({ code: "unreachable", message: "the node went away during the exec" });
-    } catch (error) {
-      const failure = brokenOff("the command", nodeName, error);
-      exit.reject(failure);
-      throw failure;
-    }
-  };
-  const say = (message: unknown): void => void stream.send(message).catch(() => stream.abort());
-  return {
-    output: output(),
-    write: async (data) => stream.send({ kind: "input", data }),
-    closeInput: async () => stream.send({ kind: "end" }),
-    resize: (columns, rows) => say({ kind: "resize", columns, rows }),
-    kill: () => say({ kind: "kill" }),
-    exitCode: exit.promise,
-  };
-}
-
-function toProblem(problem: { readonly code: Problem["code"]; readonly message: string }): Problem {
-  return { code: problem.code, message: problem.message };
-}
-
-/** A node that goes away in the middle is no fault of the agent that tells of it. */
-function brokenOff(what: string, nodeName: string, error: unknown): unknown {
-  if (!(error instanceof TransportError)) return error;
-  return new ProblemError(
-    {
-      code: "unreachable",
-      message: `${nodeName} broke off ${what}: ${error.message}`,
-      next: "run it again; muster nodes shows who is up",
-    },
-    { cause: error },
-  );
 }
 
 function noInstance({ namespace, name, replicas }: DeploymentView, replica: number | undefined): Problem {

@@ -9,7 +9,8 @@ import type { Outcome } from "../model/outcome.ts";
 import type { Problem } from "../model/problem.ts";
 import type { DeploymentSpec } from "../model/spec.ts";
 import type { CohortView, DeploymentView, NodeView, PromiseView, StatusView } from "../model/views.ts";
-import type { ExecRequest, ExecSession, LogLine } from "../ports/container-runtime.ts";
+import type { UsageView } from "../model/usage.ts";
+import type { ExecRequest, ExecSession, LogLine, TerminalSize } from "../ports/container-runtime.ts";
 import type { ImagesApi } from "./node-images.ts";
 
 /** Which deployment, as users name it. */
@@ -44,11 +45,43 @@ export interface LogQuery {
   readonly replica?: number;
   readonly follow: boolean;
   readonly tail?: number;
+  /** Only lines of then or later; wall clock, milliseconds since 1970. */
+  readonly sinceMs?: number;
   readonly signal: AbortSignal;
 }
 
 export interface ReplicaLogLine extends LogLine {
   readonly replica: number;
+}
+
+/** Of a deployment; without a replica one that runs, without a container the first of the spec. */
+export interface ContainerChoice {
+  readonly replica?: number;
+  readonly container?: string;
+}
+
+/** What concerns single containers, wherever they run. */
+export interface ContainerApi {
+  /** Joins the program of a container, see `ContainerRuntime.attach`. */
+  attach(
+    key: DeploymentKey,
+    choice: ContainerChoice,
+    terminal: TerminalSize | undefined,
+  ): Promise<Outcome<ExecSession, Problem>>;
+  /** A file or directory of a container as a tar archive. */
+  copyOut(
+    key: DeploymentKey,
+    choice: ContainerChoice,
+    path: string,
+  ): Promise<Outcome<AsyncIterable<Uint8Array>, Problem>>;
+  /** Unpacks a tar archive in a container. */
+  copyIn(
+    key: DeploymentKey,
+    choice: ContainerChoice,
+    copy: { readonly path: string; readonly archive: AsyncIterable<Uint8Array> },
+  ): Promise<Outcome<undefined, Problem>>;
+  /** What runs uses, on every reachable node or only on this one. */
+  usage(scope: "fleet" | "node"): Promise<UsageView>;
 }
 
 export interface NodeApi {
@@ -87,6 +120,7 @@ export interface NodeApi {
     replica: number | undefined,
     request: ExecRequest,
   ): Promise<Outcome<ExecSession, Problem>>;
+  readonly containers: ContainerApi;
   /** Leaves the fleet: tells the others, stops what runs here, and ends the agent. With `keep`, only the agent ends and containers go on. */
   down(options: { readonly keep: boolean }): Promise<void>;
 }

@@ -113,6 +113,7 @@ export const logsHeaderSchema = v.object({
   promise: promiseIdSchema,
   follow: v.boolean(),
   tail: v.exactOptional(countSchema),
+  sinceMs: v.exactOptional(countSchema),
 });
 
 export const logLineSchema = v.object({
@@ -166,4 +167,5 @@ export const methods = {
   lead: { name: "cohort.lead", request: groupRequestSchema, response: emptySchema },
   view: { name: "cohort.view", request: viewRequestSchema, response: viewResponseSchema },
   promises: { name: "node.promises", request: emptySchema, response: jsonResponseSchema },
+  usage: { name: "node.usage", request: emptySchema, response: jsonResponseSchema },
 } as const;

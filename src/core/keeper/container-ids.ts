@@ -6,6 +6,7 @@ export const promiseLabel = "muster.promise";
 export const attemptLabel = "muster.attempt";
 export const deploymentLabel = "muster.deployment";
 export const replicaLabel = "muster.replica";
+export const containerLabel = "muster.container";
 
 const nameCharactersMax = 63;
 

@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { ProblemError } from "../../model/problem.ts";
 import { replicasMax, type DeploymentSpec } from "../../model/spec.ts";
+import type { TerminalSize } from "../../ports/container-runtime.ts";
 import { checkDocument, closedObject } from "../manifest/check.ts";
 import { namePattern, specBytesMax } from "../manifest/fields.ts";
 import { formatPath, reservedKeys, type PathKey } from "../manifest/source.ts";
@@ -51,7 +52,22 @@ export const execSchema = v.pipe(
   })),
 );
 
-const queryCount = v.pipe(v.string(), v.regex(/^\d{1,15}$/, found("a whole number")), v.transform(Number));
+/** The first message of an attached session. */
+export const attachSchema = v.pipe(
+  closedObject({
+    terminal: v.exactOptional(closedObject({ columns: whole(1, 65_535), rows: whole(1, 65_535) })),
+  }),
+  v.transform(({ terminal }) =>
+    terminal === undefined ? {} : { terminal: { columns: terminal.columns, rows: terminal.rows } },
+  ),
+  v.transform((given): { readonly terminal?: TerminalSize } => given),
+);
+
+export const queryCount = v.pipe(
+  v.string(),
+  v.regex(/^\d{1,15}$/, found("a whole number")),
+  v.transform(Number),
+);
 const queryFlag = v.pipe(
   v.picklist(["true", "false"], found("true or false")),
   v.transform((value) => value === "true"),
@@ -70,6 +86,7 @@ export const logsQuery = closedObject({
   follow: v.optional(queryFlag, "false"),
   replica: v.optional(queryCount),
   tail: v.optional(queryCount),
+  since: v.optional(queryCount),
 });
 export const execQuery = closedObject({ replica: v.optional(queryCount) });
 

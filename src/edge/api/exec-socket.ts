@@ -1,8 +1,7 @@
 /** The server's end of one exec session: frames to a process, and what it says back to frames. */
-import { ProblemError } from "../../model/problem.ts";
-import type { DeploymentKey, NodeApi } from "../../node/node-api.ts";
+import type { Outcome } from "../../model/outcome.ts";
+import { ProblemError, type Problem } from "../../model/problem.ts";
 import type { ExecSession } from "../../ports/container-runtime.ts";
-import { checkedJson, execSchema } from "./bodies.ts";
 import { decodeFrame, encodeFrame, framePieces, inputWindowBytes, type ExecFrame } from "./exec-frames.ts";
 import { problemOf } from "./problem-status.ts";
 
@@ -13,10 +12,8 @@ export interface ExecPeer {
   close(code: number, reason: string): void;
 }
 
-export interface ExecTarget {
-  readonly key: DeploymentKey;
-  readonly replica: number | undefined;
-}
+/** Begins the session that the first message asks for. */
+export type BeginSession = (json: string) => Promise<Outcome<ExecSession, Problem>>;
 
 type Phase =
   | { readonly kind: "waiting" }
@@ -25,16 +22,14 @@ type Phase =
   | { readonly kind: "closed" };
 
 export class ExecSocket {
-  readonly #api: NodeApi;
-  readonly #target: ExecTarget;
+  readonly #begin: BeginSession;
   #phase: Phase = { kind: "waiting" };
   #input: Promise<void> = Promise.resolve();
   #inputBytes = 0;
   #drained: (() => void) | undefined;
 
-  constructor(api: NodeApi, target: ExecTarget) {
-    this.#api = api;
-    this.#target = target;
+  constructor(begin: BeginSession) {
+    this.#begin = begin;
   }
 
   async message(peer: ExecPeer, data: string | Uint8Array): Promise<void> {
@@ -71,8 +66,7 @@ export class ExecSocket {
 
   async #start(peer: ExecPeer, json: string): Promise<void> {
     try {
-      const request = checkedJson(execSchema, json);
-      const started = await this.#api.exec(this.#target.key, this.#target.replica, request);
+      const started = await this.#begin(json);
       if (!started.ok) throw new ProblemError(started.error);
       // The peer may be gone by the time the process has begun.
       if (this.#isClosed()) {

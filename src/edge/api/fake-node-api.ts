@@ -14,6 +14,7 @@ import type {
 } from "../../node/node-api.ts";
 import type { ExecRequest, ExecSession } from "../../ports/container-runtime.ts";
 import { templateHashOf } from "../../wire/digest.ts";
+import { FakeContainers } from "./fake-containers.ts";
 import { FakeImages } from "./fake-images.ts";
 
 const node = "0".repeat(31) + "1";
@@ -26,6 +27,7 @@ interface Held {
 
 export class FakeNodeApi implements NodeApi {
   readonly images = new FakeImages();
+  readonly containers = new FakeContainers();
   /** Ids of the writes that came in, in order. */
   readonly requestIds: string[] = [];
   /** Called with each exec request before it runs. */

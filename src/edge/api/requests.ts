@@ -1,7 +1,9 @@
 /** What handlers of the API share: running one, and reading what a request carries. */
-import type { Server } from "bun";
+import type { BunRequest, Server } from "bun";
+import type { Outcome } from "../../model/outcome.ts";
 import { ProblemError, type Problem } from "../../model/problem.ts";
-import { bodyBytesMax, checked, noQuery } from "./bodies.ts";
+import type { DeploymentKey } from "../../node/node-api.ts";
+import { bodyBytesMax, checked, nameSchema, noQuery } from "./bodies.ts";
 import type { ExecSocket } from "./exec-socket.ts";
 import { problemOf, problemResponse } from "./problem-status.ts";
 
@@ -38,15 +40,20 @@ export function refuseQuery(request: Request): void {
   checked(noQuery, queryOf(request), "query");
 }
 
+/** Read piece by piece, so that nobody fills the agent's memory by saying nothing of the length. */
 export async function bodyOf(request: Request): Promise<string> {
-  const declared = Number(request.headers.get("content-length") ?? 0);
-  const body = declared > bodyBytesMax ? undefined : await request.text();
-  if (body === undefined || Buffer.byteLength(body) > bodyBytesMax)
-    throw new ProblemError({
-      code: "invalid-request",
-      message: `the body is larger than ${bodyBytesMax / 1024} KiB`,
-    });
-  return body;
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of request.body ?? []) {
+    bytes += chunk.length;
+    if (bytes > bodyBytesMax)
+      throw new ProblemError({
+        code: "invalid-request",
+        message: `the body is larger than ${bodyBytesMax / 1024} KiB`,
+      });
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
 }
 
 /** Aborts when the caller is gone, and lifts the limit on quiet time. */
@@ -55,4 +62,25 @@ export function abortWith(request: Request, server: ApiServer): AbortController 
   const abort = new AbortController();
   request.signal.addEventListener("abort", () => abort.abort(), { once: true });
   return abort;
+}
+
+export async function upgraded(
+  server: ApiServer,
+  request: Request,
+  data: ExecSocket,
+): Promise<Response | undefined> {
+  if (server.upgrade(request, { data })) return undefined;
+  throw new ProblemError({ code: "invalid-request", message: "this is a WebSocket: ask for the upgrade" });
+}
+
+export function keyOf(request: BunRequest<string>): DeploymentKey {
+  return {
+    namespace: checked(nameSchema, request.params.namespace, "namespace in the path"),
+    name: checked(nameSchema, request.params.name, "name in the path"),
+  };
+}
+
+export function valueOf<T>(outcome: Outcome<T, Problem>): T {
+  if (outcome.ok) return outcome.value;
+  throw new ProblemError(outcome.error);
 }

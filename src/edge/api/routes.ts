@@ -2,32 +2,35 @@
 import type { BunRequest } from "bun";
 import type { Outcome } from "../../model/outcome.ts";
 import { ProblemError, type Problem } from "../../model/problem.ts";
-import type { DeploymentKey, NodeApi } from "../../node/node-api.ts";
+import type { NodeApi } from "../../node/node-api.ts";
 import {
   checked,
   checkedJson,
   downSchema,
   eventsQuery,
   execQuery,
+  execSchema,
   inviteSchema,
   listQuery,
   logsQuery,
-  nameSchema,
   promisesQuery,
   scaleSchema,
   specSchema,
 } from "./bodies.ts";
 import { ExecSocket } from "./exec-socket.ts";
+import { containerRoutes } from "./container-routes.ts";
 import { imageRoutes } from "./image-routes.ts";
 import {
   abortWith,
   type Allow,
   type Answer,
   answerWith,
-  type ApiServer,
   bodyOf,
+  keyOf,
   queryOf,
   refuseQuery,
+  upgraded,
+  valueOf,
 } from "./requests.ts";
 import { eventsResponse, linesResponse } from "./streams.ts";
 
@@ -39,6 +42,7 @@ export function createRoutes(api: NodeApi, allow: Allow) {
   return {
     ...nodeRoutes(api, answer),
     ...imageRoutes(api.images, answer),
+    ...containerRoutes(api.containers, answer),
     ...deploymentRoutes(api, answer),
     ...streamRoutes(api, answer),
   };
@@ -143,13 +147,14 @@ function streamRoutes(api: NodeApi, answer: Answer) {
     },
     "/v1/deployments/:namespace/:name/logs": {
       GET: answer(async (request: KeyRequest, server) => {
-        const { follow, replica, tail } = checked(logsQuery, queryOf(request), "query");
+        const { follow, replica, tail, since } = checked(logsQuery, queryOf(request), "query");
         const abort = abortWith(request, server);
         const lines = await api.logs(keyOf(request), {
           follow,
           signal: abort.signal,
           ...(replica === undefined ? {} : { replica }),
           ...(tail === undefined ? {} : { tail }),
+          ...(since === undefined ? {} : { sinceMs: since }),
         });
         return linesResponse(valueOf(lines), abort);
       }),
@@ -157,25 +162,14 @@ function streamRoutes(api: NodeApi, answer: Answer) {
     "/v1/deployments/:namespace/:name/exec": {
       GET: answer((request: KeyRequest, server) => {
         const { replica } = checked(execQuery, queryOf(request), "query");
-        return upgraded(server, request, new ExecSocket(api, { key: keyOf(request), replica }));
+        const key = keyOf(request);
+        return upgraded(
+          server,
+          request,
+          new ExecSocket((json) => api.exec(key, replica, checkedJson(execSchema, json))),
+        );
       }),
     },
-  };
-}
-
-async function upgraded(
-  server: ApiServer,
-  request: Request,
-  data: ExecSocket,
-): Promise<Response | undefined> {
-  if (server.upgrade(request, { data })) return undefined;
-  throw new ProblemError({ code: "invalid-request", message: "exec is a WebSocket: ask for the upgrade" });
-}
-
-function keyOf(request: KeyRequest): DeploymentKey {
-  return {
-    namespace: checked(nameSchema, request.params.namespace, "namespace in the path"),
-    name: checked(nameSchema, request.params.name, "name in the path"),
   };
 }
 
@@ -192,11 +186,6 @@ function requestIdOf(request: Request): string {
 function lastEventId(request: Request): number {
   const id = request.headers.get("last-event-id");
   return id !== null && /^\d{1,15}$/.test(id) ? Number(id) : 0;
-}
-
-function valueOf<T>(outcome: Outcome<T, Problem>): T {
-  if (outcome.ok) return outcome.value;
-  throw new ProblemError(outcome.error);
 }
 
 function jsonOf(outcome: Outcome<unknown, Problem>): Response {

@@ -3,7 +3,6 @@ import type { Server } from "bun";
 import { chmodSync } from "node:fs";
 import { ProblemError, type Problem } from "../../model/problem.ts";
 import type { NodeApi } from "../../node/node-api.ts";
-import { bodyBytesMax } from "./bodies.ts";
 import { frameBytesMax } from "./exec-frames.ts";
 import type { ExecSocket } from "./exec-socket.ts";
 import { problemResponse } from "./problem-status.ts";
@@ -77,7 +76,8 @@ export async function createApi(api: NodeApi, options: ApiOptions): Promise<Api>
 
 function handlers(api: NodeApi, allow: (request: Request) => Problem | undefined) {
   return {
-    maxRequestBodySize: 2 * bodyBytesMax,
+    // Archives may be of any length; everything else is bounded where it is read.
+    maxRequestBodySize: Number.MAX_SAFE_INTEGER,
     routes: createRoutes(api, allow),
     fetch(request: Request): Response {
       return problemResponse({

@@ -28,10 +28,11 @@ export function eventsResponse<T>(
  * part for the whole.
  */
 export async function bytesResponse(
-  pieces: AsyncGenerator<Uint8Array>,
+  source: AsyncIterable<Uint8Array>,
   abort: AbortController,
   contentType: string,
 ): Promise<Response> {
+  const pieces = source[Symbol.asyncIterator]();
   let next: IteratorResult<Uint8Array> | undefined = await pieces.next();
   const body = new ReadableStream<Uint8Array>({
     async pull(controller) {
@@ -42,7 +43,7 @@ export async function bytesResponse(
     },
     async cancel() {
       abort.abort();
-      await pieces.return(undefined);
+      await pieces.return?.();
     },
   });
   return new Response(body, { headers: { "content-type": contentType } });
