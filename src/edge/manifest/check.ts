@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { ok, refused, type Outcome } from "../../model/outcome.ts";
 import { nearest } from "./nearest.ts";
+import { ourNameOf } from "./other-names.ts";
 import type { Fault, PathKey, SourceDocument } from "./source.ts";
 
 /**
@@ -87,7 +88,7 @@ function unknownKey(key: string, known: string): string {
   const unknown = `unknown field ${JSON.stringify(key.slice(0, 64))}`;
   if (known === "") return `${unknown}; none is known here`;
   const names = known.split(" ");
-  const meant = nearest(key, names);
+  const meant = ourNameOf(key, names) ?? nearest(key, names);
   return meant === undefined
     ? `${unknown}; known here: ${names.join(", ")}`
     : `${unknown}; did you mean ${meant}?`;

@@ -231,7 +231,7 @@ describe("whatever is read, it is a spec or a refusal with a place", () => {
           JSON.stringify({ name: "web", image: "nginx", files: [map, other], capabilities: map, logs: map }),
         );
       }),
-      { numRuns: 800 },
+      { numRuns: 200 },
     );
   });
 });

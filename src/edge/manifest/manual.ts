@@ -4,6 +4,7 @@ import { ok, refused, type Outcome } from "../../model/outcome.ts";
 import { containerEntries } from "./container-schema.ts";
 import { longEntries, replicaEntries } from "./deployment-schema.ts";
 import { nearest } from "./nearest.ts";
+import { ourNameOf } from "./other-names.ts";
 
 export interface FieldManual {
   /** From the root, without list indexes: `containers.resources.cpu`. */
@@ -69,7 +70,8 @@ function unknownPath(
 ): { readonly message: string; readonly next: string } {
   const where = parent === undefined ? rootName : `${rootName}.${parent.path}`;
   const names = siblings.map(({ name }) => name);
-  const beside = nearest(key, parent === undefined ? [...names, ...shortFormNames] : names);
+  const here = parent === undefined ? [...names, ...shortFormNames] : names;
+  const beside = ourNameOf(key, here) ?? nearest(key, here);
   const elsewhere = everyField(root).find(({ name }) => name.toLowerCase() === key.toLowerCase());
   const meant = beside === undefined ? elsewhere?.path : pathIn(parent, beside);
   return {

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { parseManifests } from "./manifest.ts";
 import { everyField, explain, manualOfSpec, type FieldManual } from "./manual.ts";
+import { otherNames } from "./other-names.ts";
 import { withReference } from "./reference.ts";
 
 const pagePath = join(import.meta.dir, "../../../docs/guide/spec.md");
@@ -74,6 +75,7 @@ test("a wrong path is told what may have been meant", () => {
     "ports.publish",
     "image.tag",
     "qqqqqq",
+    "spec.containers.livenessProbe",
   ].map((path) => {
     const found = explain(path);
     return found.ok ? "found" : found.error.message;
@@ -85,5 +87,16 @@ test("a wrong path is told what may have been meant", () => {
     'spec.containers.ports has no field "publish"; did you mean spec.containers.ports.published?',
     'spec.containers.image has no field "tag"',
     'spec has no field "qqqqqq"',
+    'spec.containers has no field "livenessProbe"; did you mean spec.containers.probes.liveness?',
   ]);
+});
+
+test("names from elsewhere lead to fields that there are, and are none themselves", () => {
+  const fields = everyField(manualOfSpec());
+  const paths = fields.map(({ path }) => `.${path}`);
+  const wrong = [...otherNames].filter(
+    ([theirs, ours]) =>
+      !paths.some((path) => path.endsWith(`.${ours}`)) || fields.some(({ name }) => name === theirs),
+  );
+  expect(wrong).toEqual([]);
 });

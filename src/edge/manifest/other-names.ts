@@ -1,0 +1,55 @@
+/** What Kubernetes, Compose and Docker call a field, for those who come from there: named in errors, never understood. */
+
+export const otherNames: ReadonlyMap<string, string> = new Map([
+  ["args", "command"],
+  ["cap_add", "capabilities.add"],
+  ["cap_drop", "capabilities.drop"],
+  ["containerPort", "container"],
+  ["cpus", "cpu"],
+  ["emptyDir", "tmpfs"],
+  ["environment", "env"],
+  ["ephemeral-storage", "disk"],
+  ["healthcheck", "probes"],
+  ["hostPath", "bind"],
+  ["hostPort", "published"],
+  ["httpGet", "http"],
+  ["httpHeaders", "headers"],
+  ["imagePullPolicy", "pull"],
+  ["initialDelaySeconds", "initialDelay"],
+  ["interval", "period"],
+  ["lifecycle", "preStop"],
+  ["livenessProbe", "probes.liveness"],
+  ["logging", "logs"],
+  ["max-file", "files"],
+  ["max-size", "size"],
+  ["mem_limit", "resources.memory"],
+  ["mountPath", "target"],
+  ["periodSeconds", "period"],
+  ["pids_limit", "resources.pids"],
+  ["pull_policy", "pull"],
+  ["readinessProbe", "probes.readiness"],
+  ["read_only", "readOnlyRoot"],
+  ["readOnlyRootFilesystem", "readOnlyRoot"],
+  ["restartPolicy", "restart"],
+  ["retries", "failureThreshold"],
+  ["runAsUser", "user"],
+  ["runtimeClassName", "runtime"],
+  ["securityContext", "capabilities"],
+  ["start_period", "initialDelay"],
+  ["startupProbe", "probes.startup"],
+  ["stop_grace_period", "stopTimeout"],
+  ["stop_signal", "stopSignal"],
+  ["tcpSocket", "tcp"],
+  ["terminationGracePeriodSeconds", "stopTimeout"],
+  ["timeoutSeconds", "timeout"],
+  ["volumeMounts", "mounts"],
+  ["volumes", "mounts"],
+  ["working_dir", "workingDir"],
+  ["workdir", "workingDir"],
+]);
+
+/** The path below the same map, when its first field is one of those known there. */
+export function ourNameOf(name: string, known: readonly string[]): string | undefined {
+  const ours = otherNames.get(name);
+  return ours !== undefined && known.includes(ours.split(".")[0] ?? "") ? ours : undefined;
+}
