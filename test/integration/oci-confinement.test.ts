@@ -235,6 +235,30 @@ for (const program of ["runc", "crun"]) {
         expect(await ended("hungry")).toMatchObject({ exitCode: 137, oomKilled: true });
       });
 
+      test("one that fills the disk is ended, and why is said; also by an agent that came later", async () => {
+        const limit = 2 * 1024 * 1024;
+        const fill = (megabytes: number) => [
+          "/bin/sh",
+          "-c",
+          `head -c ${megabytes}000000 /dev/zero > /full; exec sleep 100000`,
+        ];
+        await start({ ...rig.spec("modest", fill(1)), ephemeralBytes: limit });
+        await start({ ...rig.spec("greedy", fill(8)), ephemeralBytes: limit });
+        const greedy = await ended("greedy");
+        expect(greedy).toMatchObject({ exitCode: 137, oomKilled: false });
+        expect(greedy.message).toContain("2.0");
+        await runtime.close();
+        runtime = rig.open({ runtimePath: program });
+        expect((await runtime.list()).find(({ id }) => id === "greedy")?.message).toBe(greedy.message ?? "");
+        expect((await runtime.list()).find(({ id }) => id === "modest")?.phase).toBe("running");
+        const more = await runtime.exec("modest", {
+          args: ["dd", "if=/dev/zero", "of=/more", "bs=1M", "count=8"],
+          env: [],
+        });
+        await more.exitCode;
+        expect((await ended("modest")).message).toContain("may use");
+      });
+
       test("one that ends at once, again and again, leaves nothing behind", async () => {
         for (let round = 0; round < 10; round += 1) {
           await start(rig.spec(`short-${round}`, ["/bin/true"]));

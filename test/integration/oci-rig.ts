@@ -34,6 +34,8 @@ export function makeOciRig(): OciRig {
     cgroupParent: `/${basename(directory)}`,
     copyCommand: [process.execPath, program, "internal-copy"],
     scanIntervalMs: 100,
+    diskPauseMs: 100,
+    logPauseMs: 40,
   };
   const open = (other: Partial<OciRuntimeOptions> = {}): OciRuntime =>
     new OciRuntime({ clock: new SystemClock(), log: silentLogger }, { ...options, ...other });

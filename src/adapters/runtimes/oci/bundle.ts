@@ -8,6 +8,7 @@
  *                          conmon.pid   the monitor
  *                          started      empty: `start` went through
  *                          log log.1 .. output, CRI format, written by conmon; the highest number is the oldest
+ *                          ended        why the node itself ended it, for people
  *                          files        the contents of declared files
  *   <root>/exits/<id>                   exit code, written by conmon
  *   <root>/sandboxes/<name>             what containers of one sandbox share (sandbox.ts)
@@ -46,6 +47,7 @@ export interface BundlePaths {
   readonly started: string;
   readonly log: string;
   readonly files: string;
+  readonly ended: string;
   readonly exit: string;
 }
 
@@ -70,6 +72,7 @@ export function bundlePaths(directories: RuntimeDirectories, id: string): Bundle
     started: join(directory, "started"),
     log: join(directory, "log"),
     files: join(directory, "files"),
+    ended: join(directory, "ended"),
     exit: join(directories.exits, id),
   };
 }

@@ -24,7 +24,14 @@ export function containerStatus(
     if (exitCode === undefined) return undefined;
     const oomKilled =
       exitCode === killedBySignal9 && (oomKills(tree, group) > 0 || existsSync(join(paths.directory, "oom")));
-    return { ...named, phase: "exited" as const, exitCode, oomKilled };
+    const message = readIfThere(paths.ended);
+    return {
+      ...named,
+      phase: "exited" as const,
+      exitCode,
+      oomKilled,
+      ...(message === undefined ? {} : { message }),
+    };
   };
   const early = ended();
   if (early !== undefined) return early;

@@ -5,8 +5,7 @@
  * container's directory is made first and removed last, so whatever half exists is listed, and
  * `remove` takes any of it away.
  */
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import type { Clock } from "../../../ports/clock.ts";
 import {
   RuntimeError,
@@ -39,8 +38,10 @@ import { removeCgroup } from "./cgroups.ts";
 import { runConmon } from "./conmon.ts";
 import { readContainerLog } from "./container-log.ts";
 import { StatusReader } from "./container-status.ts";
+import { DiskWatch } from "./disk-watch.ts";
 import { execInContainer } from "./exec.ts";
 import { ExitWatch } from "./exit-watch.ts";
+import { LogRotation } from "./log-rotation.ts";
 import { openMachine, type Machine } from "./machine.ts";
 import { makeBundle } from "./make-bundle.ts";
 import { Permits } from "./permits.ts";
@@ -53,6 +54,7 @@ import {
   failed,
   notRunning,
 } from "./runtime-failure.ts";
+import { RuntimeCommands } from "./runtime-commands.ts";
 import type { RuntimeProgram } from "./runtime-program.ts";
 import { Sandboxes } from "./sandbox.ts";
 import { tearDown } from "./teardown.ts";
@@ -72,6 +74,8 @@ export interface OciRuntimeOptions {
   readonly cgroupParent: string;
   /** Size at which the log of a container that does not say starts anew. */
   readonly logBytesMax: number;
+  /** The longest pause between two looks at whether a log has begun a new file. */
+  readonly logPauseMs: number;
   /** Most processes and threads in a container that does not say. */
   readonly pidsMax: number;
   /** Most containers being made or removed at the same time. */
@@ -80,21 +84,29 @@ export interface OciRuntimeOptions {
   readonly copyCommand: readonly string[];
   /** How often ends are looked for that no event told of: their monitor had died, or events were lost. */
   readonly scanIntervalMs: number;
+  /** The shortest pause between two looks at how much disk containers use. */
+  readonly diskPauseMs: number;
 }
 
 export const ociRuntimeDefaults = {
   runtimePath: "runc",
   conmonPath: "conmon",
   logBytesMax: 16 * 1024 * 1024,
+  logPauseMs: 1_000,
   pidsMax: 4_096,
   parallelMax: 2,
   scanIntervalMs: 5_000,
+  diskPauseMs: 2_000,
   copyCommand: [],
 } as const;
+
+const SIGKILL = 9;
+const bytesPerMebibyte = 1024 * 1024;
 
 interface Opened {
   readonly machine: Machine;
   readonly sandboxes: Sandboxes;
+  readonly commands: RuntimeCommands;
 }
 
 export class OciRuntime implements ContainerRuntime {
@@ -105,6 +117,8 @@ export class OciRuntime implements ContainerRuntime {
   readonly #permits: Permits;
   readonly #exits: ExitWatch;
   readonly #statuses: StatusReader;
+  readonly #rotation: LogRotation;
+  readonly #disk: DiskWatch;
   /** Being made or removed in this process; they do not exist for `list`. */
   readonly #inTransition = new Set<string>();
   #opened: Opened | undefined;
@@ -117,6 +131,11 @@ export class OciRuntime implements ContainerRuntime {
     this.#directories = runtimeDirectories(options.root);
     this.#permits = new Permits(options.parallelMax);
     this.#statuses = new StatusReader(() => ports.clock.now());
+    this.#rotation = new LogRotation({ clock: ports.clock }, { pauseMaxMs: options.logPauseMs });
+    this.#disk = new DiskWatch(
+      { ...ports, onExcess: (id, used, limit) => this.#endForDisk(id, used, limit) },
+      { pauseMinMs: options.diskPauseMs },
+    );
     this.#exits = new ExitWatch(
       {
         clock: ports.clock,
@@ -128,14 +147,14 @@ export class OciRuntime implements ContainerRuntime {
   }
 
   async create(spec: ContainerSpec): Promise<void> {
-    const { machine } = this.#open();
+    const { commands } = this.#open();
     const paths = this.#paths(spec.id);
     if (existsSync(paths.pid) && readMeta(paths) !== undefined) return;
     if (spec.layers.length === 0) throw failed(spec.id, "create", "an image without layers has no root");
     if (spec.args.length === 0) throw badCommand(spec.id, "no command is given");
     if (spec.sandbox !== undefined && !isContainerId(spec.sandbox))
       throw badSpec(spec.id, `${JSON.stringify(spec.sandbox)} is not the name of a sandbox`);
-    const program = machine.program(spec.runtime ?? this.#options.runtimePath);
+    const program = commands.program(spec.runtime);
     this.#inTransition.add(spec.id);
     try {
       await this.#permits.run(async () => {
@@ -158,7 +177,8 @@ export class OciRuntime implements ContainerRuntime {
     const status = this.#status(id);
     if (status?.phase === "exited") return;
     if (status?.phase !== "created") throw failed(id, "start", "it is not whole; remove it");
-    const { exitCode, stderr } = await this.#run(this.#programOf(paths), ["start", id]);
+    const { commands } = this.#open();
+    const { exitCode, stderr } = await commands.run(commands.programOf(paths), ["start", id]);
     // The runtime refuses to start twice: then an earlier start went through and its mark is missing.
     const isBegun = /already running|already been started/.test(stderr);
     if (exitCode !== 0 && !isBegun && this.#status(id)?.phase !== "exited")
@@ -170,10 +190,11 @@ export class OciRuntime implements ContainerRuntime {
     const paths = this.#existing(id);
     const pid = readPid(paths.pid);
     if (pid === undefined || !livesInCgroup(pid, this.#cgroup(id, paths))) return;
-    const program = this.#programOf(paths);
+    const { commands } = this.#open();
+    const program = commands.programOf(paths);
     if (program.hasVisibleProcess) sendSignal(pid, signal);
     else {
-      const { exitCode, stderr } = await this.#run(program, ["kill", id, String(signal)]);
+      const { exitCode, stderr } = await commands.run(program, ["kill", id, String(signal)]);
       if (exitCode !== 0 && livesInCgroup(pid, this.#cgroup(id, paths)))
         throw describeFailure(id, "signal", stderr);
     }
@@ -214,9 +235,10 @@ export class OciRuntime implements ContainerRuntime {
     const paths = this.#existing(id);
     if (this.#status(id)?.phase !== "running") throw notRunning(id);
     this.#execs += 1;
+    const { commands } = this.#open();
     try {
       return await execInContainer(id, paths, request, {
-        command: this.#command(this.#programOf(paths)),
+        command: commands.words(commands.programOf(paths)),
         session: `${process.pid}-${this.#execs}`,
       });
     } catch (error) {
@@ -258,13 +280,15 @@ export class OciRuntime implements ContainerRuntime {
   /** What runs sees its mounts, too; of anything else there is the tree that its layers make. */
   #copyTarget(id: string, path: string): CopyTarget {
     const paths = this.#existing(id);
-    const pid = this.#programOf(paths).hasVisibleProcess ? this.#status(id)?.pid : undefined;
+    const pid = this.#open().commands.programOf(paths).hasVisibleProcess ? this.#status(id)?.pid : undefined;
     const root = pid === undefined ? paths.merged : `/proc/${pid}/root`;
     return { command: this.#options.copyCommand, id, root, path };
   }
 
   async close(): Promise<void> {
     this.#exits.close();
+    this.#rotation.close();
+    this.#disk.close();
     const opened = this.#opened;
     if (opened === undefined) return;
     this.#opened = undefined;
@@ -280,12 +304,18 @@ export class OciRuntime implements ContainerRuntime {
     for (const directory of Object.values(this.#directories))
       mkdirSync(directory, { recursive: true, mode: 0o700 });
     const machine = openMachine(this.#options);
-    machine.program(this.#options.runtimePath);
+    const commands = new RuntimeCommands(
+      { machine, log: this.#log },
+      { stateDirectory: this.#directories.runtime, defaultRuntime: this.#options.runtimePath },
+    );
+    // A default that is missing is told at once, not at the first container.
+    commands.program(undefined);
     const sandboxes = new Sandboxes(
       { mounts: machine.mounts, isUsed: (name) => this.#usesSandbox(name) },
       { directory: this.#directories.sandboxes },
     );
-    this.#opened = { machine, sandboxes };
+    this.#opened = { machine, sandboxes, commands };
+    for (const id of listIds(this.#directories.containers)) this.#tend(id, this.#paths(id));
     return this.#opened;
   }
 
@@ -300,7 +330,7 @@ export class OciRuntime implements ContainerRuntime {
     });
     // A leftover of a container of this name that was not removed properly would read as this one's end.
     rmSync(paths.exit, { force: true });
-    const [runtimePath, ...runtimeArgs] = this.#command(program);
+    const [runtimePath, ...runtimeArgs] = opened.commands.words(program);
     const answer = await runConmon(spec.id, paths, this.#directories, {
       conmonPath: opened.machine.conmonPath,
       runtimePath,
@@ -310,58 +340,42 @@ export class OciRuntime implements ContainerRuntime {
       terminal: spec.terminal === true,
     });
     if (!answer.ok) throw describeFailure(spec.id, "create", answer.detail);
+    this.#tend(spec.id, paths);
+  }
+
+  /** What a container needs of an agent for as long as it lives, whoever made it. */
+  #tend(id: string, paths: BundlePaths): void {
+    const meta = readMeta(paths);
+    if (meta === undefined || existsSync(paths.exit)) return;
+    this.#rotation.add(id, { path: paths.log, exit: paths.exit, limits: meta.logs });
+    this.#disk.add(id, { directory: paths.directory, bytesMax: meta.ephemeralBytes });
+  }
+
+  async #endForDisk(id: string, usedBytes: number, limitBytes: number): Promise<void> {
+    const status = this.#status(id);
+    if (status?.phase !== "running") return;
+    const message = `it used ${mebibytes(usedBytes)} MiB of the node's disk, and may use ${mebibytes(limitBytes)}`;
+    this.#log.warn("container ended for its use of disk", { container: id, usedBytes, limitBytes });
+    writeFileSync(this.#paths(id).ended, message);
+    await this.signal(id, SIGKILL);
   }
 
   async #tearDown(id: string, paths: BundlePaths): Promise<void> {
-    const { machine, sandboxes } = this.#open();
+    const { machine, sandboxes, commands } = this.#open();
+    this.#rotation.remove(id);
+    this.#disk.remove(id);
     const sandbox = readMeta(paths)?.sandbox;
     await tearDown(id, paths, this.#cgroup(id, paths), {
       clock: this.#clock,
       overlays: machine.mounts,
       tree: machine.tree,
-      deleteState: () => this.#deleteState(id, paths),
+      deleteState: () => commands.deleteState(id, paths),
     });
     if (sandbox !== undefined) await sandboxes.release(sandbox);
   }
 
-  async #deleteState(id: string, paths: BundlePaths): Promise<void> {
-    const states = readdirSync(this.#directories.runtime).filter((name) => isStateOf(name, id));
-    if (states.length === 0) return;
-    try {
-      const { exitCode, stderr } = await this.#run(this.#programOf(paths), ["delete", "--force", id]);
-      if (exitCode !== 0)
-        this.#log.warn("runtime could not delete its state", { container: id, detail: stderr });
-    } catch (error) {
-      // The program may have been uninstalled since.
-      this.#log.warn("runtime could not delete its state", { container: id, detail: String(error) });
-    }
-    // Half a state, as a crash leaves it, is something no runtime can read.
-    for (const name of states)
-      rmSync(join(this.#directories.runtime, name), { recursive: true, force: true });
-  }
-
-  /** The program that made the container, whatever the default is by now. */
-  #programOf(paths: BundlePaths): RuntimeProgram {
-    return this.#open().machine.program(readMeta(paths)?.runtime || this.#options.runtimePath);
-  }
-
-  #command(program: RuntimeProgram): readonly [string, ...string[]] {
-    return [...program.command, `--root=${this.#directories.runtime}`];
-  }
-
   #usesSandbox(name: string): boolean {
     return listIds(this.#directories.containers).some((id) => readMeta(this.#paths(id))?.sandbox === name);
-  }
-
-  async #run(
-    program: RuntimeProgram,
-    args: readonly string[],
-  ): Promise<{ readonly exitCode: number; readonly stderr: string }> {
-    const child = Bun.spawn([...this.#command(program), ...args], {
-      stdio: ["ignore", "ignore", "pipe"],
-    });
-    const stderr = await new Response(child.stderr).text();
-    return { exitCode: await child.exited, stderr };
   }
 
   #status(id: string): ContainerStatus | undefined {
@@ -393,7 +407,6 @@ export class OciRuntime implements ContainerRuntime {
   }
 }
 
-/** runc and crun keep a directory of the container's name, runsc files that begin with it. */
-function isStateOf(name: string, id: string): boolean {
-  return name === id || name.startsWith(`${id}_sandbox:`);
+function mebibytes(bytes: number): string {
+  return (bytes / bytesPerMebibyte).toFixed(1);
 }
