@@ -1,11 +1,12 @@
 /**
  * Pull and unpack of a generated image, ours beside `skopeo copy` + `umoci unpack`: median of some rounds,
- * back to back, from the same registry on loopback. Also how long the event loop stood still meanwhile.
+ * back to back, from the same registry on loopback. Also how long the event loop stood still meanwhile, and how long
+ * it takes to read and hash the same bytes once: compressed, as they came, and unpacked, as they are checked.
  * Prints human lines, or one JSON object with --json. Needs root and the tools of test/integration/registry.ts.
  *
- *     bun bench/images.ts [--json] [--megabytes 60] [--layers 5] [--rounds 3]
+ *     bun bench/images.ts [--json] [--megabytes 200] [--layers 10] [--rounds 3]
  */
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -21,8 +22,8 @@ import {
 const { values } = parseArgs({
   options: {
     json: { type: "boolean", default: false },
-    megabytes: { type: "string", default: "60" },
-    layers: { type: "string", default: "5" },
+    megabytes: { type: "string", default: "200" },
+    layers: { type: "string", default: "10" },
     rounds: { type: "string", default: "3" },
   },
 });
@@ -38,10 +39,12 @@ try {
   await pushGenerated(reference);
   const ours: number[] = [];
   const theirs: number[] = [];
+  const hashes: number[] = [];
   let stallMs = 0;
   for (let round = 0; round < rounds; round += 1) {
     const measured = await measureOurs(reference);
     ours.push(measured.ms);
+    hashes.push(measured.hashMs);
     stallMs = Math.max(stallMs, measured.stallMs);
     theirs.push(await measureTheirs(reference));
   }
@@ -52,6 +55,7 @@ try {
     musterMs: median(ours),
     skopeoUmociMs: median(theirs),
     ratio: median(ours) / median(theirs),
+    readAndHashMs: median(hashes),
     loopStallMsMax: stallMs,
   };
   if (values.json) console.log(JSON.stringify(result));
@@ -60,6 +64,7 @@ try {
     console.log(`  muster                       ${result.musterMs.toFixed(0)} ms`);
     console.log(`  skopeo copy + umoci unpack   ${result.skopeoUmociMs.toFixed(0)} ms`);
     console.log(`  ratio                        ${result.ratio.toFixed(2)}`);
+    console.log(`  reading and hashing          ${result.readAndHashMs.toFixed(0)} ms`);
     console.log(`  longest stall of the loop    ${stallMs.toFixed(1)} ms`);
   }
 } finally {
@@ -88,19 +93,34 @@ async function pushGenerated(reference: string): Promise<void> {
   await pushLayout(layout, "1", reference);
 }
 
-async function measureOurs(reference: string): Promise<{ ms: number; stallMs: number }> {
+async function measureOurs(reference: string): Promise<{ ms: number; stallMs: number; hashMs: number }> {
   const harness = await openOciStore();
   // The garbage of making the image is not the pull's.
   Bun.gc(true);
   const loop = watchLoop();
   try {
     const from = performance.now();
-    await harness.store.ensure(reference, { signal: new AbortController().signal });
-    return { ms: performance.now() - from, stallMs: loop.stop() };
+    const { layers } = await harness.store.ensure(reference, { signal: new AbortController().signal });
+    const ms = performance.now() - from;
+    const stallMs = loop.stop();
+    return { ms, stallMs, hashMs: await measureHashing([join(harness.root, "blobs"), ...layers]) };
   } finally {
     loop.stop();
     await harness.dispose();
   }
+}
+
+/** Every file below the directories, read and hashed one after the other. */
+async function measureHashing(directories: readonly string[]): Promise<number> {
+  const from = performance.now();
+  for (const directory of directories)
+    for (const entry of await readdir(directory, { recursive: true, withFileTypes: true }))
+      if (entry.isFile()) {
+        const hasher = new Bun.CryptoHasher("sha256");
+        for await (const chunk of Bun.file(join(entry.parentPath, entry.name)).stream()) hasher.update(chunk);
+        hasher.digest();
+      }
+  return performance.now() - from;
 }
 
 async function measureTheirs(reference: string): Promise<number> {

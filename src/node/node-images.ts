@@ -172,6 +172,8 @@ const nextSteps: Readonly<Partial<Record<ImageErrorInfo["code"], string>>> = {
   "not-here": "muster image ls shows what is here; muster image pull brings it",
   "in-use": "delete or change the deployments that need it first: muster promises --node",
   unauthorized: "log in, or look at the name",
+  "registry-unreachable": "look at the registry's name and at this machine's network",
+  "digest-mismatch": "something between here and the registry changes what it sends; nothing of it was kept",
   "plain-http": "exempt it with plainHttpRegistries if that is meant",
   "disk-full": "make room, or remove what no deployment needs: muster image prune --all",
 };

@@ -42,9 +42,9 @@ describe.skipIf(isSkipped)("unpacked layers", () => {
 
   const image = () => `${layout}:1`;
 
-  async function pull(): Promise<Image> {
+  async function pull(...flags: readonly string[]): Promise<Image> {
     const reference = `${registry.host}/compare/app:1`;
-    await pushLayout(layout, "1", reference);
+    await pushLayout(layout, "1", reference, flags);
     return harness.store.ensure(reference, { signal: new AbortController().signal });
   }
 
@@ -103,6 +103,20 @@ describe.skipIf(isSkipped)("unpacked layers", () => {
     await expectSameTree(await pull());
   });
 
+  test.each([
+    ["zstd layers", ["--dest-compress-format", "zstd"], "tar+zstd"],
+    ["docker's schema 2", ["--format", "v2s2"], "vnd.docker.image.rootfs.diff.tar.gzip"],
+  ])("%s", async (_name, flags, layerType) => {
+    await buildBusyboxImage(directory, layout, "1");
+    const tree = join(directory, "tree");
+    makeRichTree(tree);
+    await run("umoci", "insert", "--image", image(), tree, "/rich");
+    const pulled = await pull(...flags);
+    const raw = await run("skopeo", "inspect", "--raw", "--tls-verify=false", `docker://${pulled.reference}`);
+    expect(raw).toContain(layerType);
+    await expectSameTree(pulled);
+  });
+
   test("layers shared by images are unpacked once", async () => {
     await buildBusyboxImage(directory, layout, "1");
     const first = await pull();
@@ -144,6 +158,8 @@ test.skipIf(isSkipped)("the unpacking child ends with the agent that started it"
 
 function makeRichTree(root: string, longNameBytes = 220): void {
   const libc = new Libc();
+  // Setting attributes changes the working directory, which goes away with the tree.
+  const here = process.cwd();
   mkdirSync(join(root, "dir/sub"), { recursive: true });
   const fd = libc.openAt(-1, root, openFlags.directoryOnly, 0);
   const file = (name: string, content: string | Uint8Array, mode = 0o644) => {
@@ -181,4 +197,5 @@ function makeRichTree(root: string, longNameBytes = 220): void {
   for (const [at, name] of ["file", "absolute", "dir/sub", "dir", "fifo"].entries())
     lutimesSync(join(root, name), 1_000_000_000 + at, 1_000_000_000 + at);
   libc.close(fd);
+  process.chdir(here);
 }

@@ -105,12 +105,19 @@ export async function pushBusyboxImage(
   }
 }
 
-export async function pushLayout(layout: string, tag: string, reference: string): Promise<void> {
+/** `flags` are skopeo's. */
+export async function pushLayout(
+  layout: string,
+  tag: string,
+  reference: string,
+  flags: readonly string[] = [],
+): Promise<void> {
   await run(
     "skopeo",
     "copy",
     "--quiet",
     "--dest-tls-verify=false",
+    ...flags,
     `oci:${layout}:${tag}`,
     `docker://${reference}`,
   );

@@ -33,7 +33,13 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   cohort: ["muster cohort show web"],
   restart: ["muster restart web --wait"],
   stop: ["muster stop web --wait"],
-  image: ["muster image ls", "muster image rm busybox:1"],
+  image: [
+    "muster image pull nginx:1.27",
+    "docker save app:1 | muster image load -",
+    "muster image save app:1 -o app.tar",
+    "muster image push app:1 registry.example/team/app:1",
+    "muster image prune --all",
+  ],
   delete: ["muster delete web --wait --timeout 2m"],
   install: [
     "muster install --dry-run",

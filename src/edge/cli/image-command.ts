@@ -4,5 +4,5 @@ import type { Program } from "./root.ts";
 export type ImageCommand = ReturnType<typeof createImageCommand>;
 
 export function createImageCommand(program: Program) {
-  return program.command("image");
+  return program.command("image").helpCommand(false);
 }

@@ -90,7 +90,9 @@ describe("muster image", () => {
       expect(details).toContain(part);
     node.images.used.add("web:1");
     expect(await image(["rm", "web:1"])).toMatchObject({ code: 1, out: "" });
-    expect((await image(["rm", "old:3"])).out).toBe("removed old:3\n3.0 MB freed\n");
+    const some = await image(["rm", "nothing:1", "old:3"]);
+    expect(some).toMatchObject({ code: 1, out: "removed old:3\n3.0 MB freed\n" });
+    expect(some.errors).toContain("nothing:1 is not on this node");
     expect((await image(["prune"])).out).toBe("0 B freed\n");
     expect((await image(["prune", "--all"])).out).toBe("removed db:2\n3.0 MB freed\n");
     expect(JSON.parse((await image(["ls", "--json"])).out)).toHaveLength(1);

@@ -43,12 +43,19 @@ function registerRemovals(image: ImageCommand, context: CliContext): void {
       const flags = command.optsWithGlobals();
       const client = connect(flags, context);
       const reports: PruneReport[] = [];
-      for (const reference of references) reports.push(await client.removeImage(reference));
+      const failures: unknown[] = [];
+      for (const reference of references)
+        await client.removeImage(reference).then(
+          (report) => reports.push(report),
+          (error: unknown) => failures.push(error),
+        );
       const together = {
         images: reports.flatMap(({ images }) => images),
         bytes: reports.reduce((sum, { bytes }) => sum + bytes, 0),
       };
-      await show(context, flags, together, formatReport);
+      // What could be removed is told before the first that could not.
+      if (reports.length > 0) await show(context, flags, together, formatReport);
+      if (failures.length > 0) throw failures[0];
     });
   image
     .command("prune")
