@@ -207,6 +207,7 @@ describe("run", () => {
   test("has a flag for each thing that one container needs", async () => {
     const conf = join(directory, "app.conf");
     await Bun.write(conf, "listen 8080\n");
+    await Bun.write(join(directory, "vars"), "# two\nA=1\n\nB=x=y\r\n");
     const flags =
       "-v data:/data -v /srv/www:/www:ro --tmpfs /run:16Mi -u 1000:app -w /srv --entrypoint /bin/web --hostname web.local " +
       "-l team=shop --cap-add net_admin --cap-drop ALL --read-only --allow-new-privileges --user-namespace --runtime crun " +
@@ -216,6 +217,10 @@ describe("run", () => {
       ...flags.split(" "),
       "--file",
       `${conf}:/etc/app.conf:600`,
+      "-e",
+      "A=2",
+      "--env-file",
+      join(directory, "vars"),
       "app",
       "--",
       "x",
@@ -228,6 +233,7 @@ describe("run", () => {
       pull: always
       entrypoint: [/bin/web]
       command: [x]
+      env: {A: 2, B: x=y}
       workingDir: /srv
       user: 1000:app
       resources: {pids: 64, disk: 1Gi}
@@ -256,6 +262,7 @@ describe("run", () => {
       ["-v a:/x -v b:/x", "mounts[1] has the target of mounts[0]"],
       ["-p 80 -p 80", "ports[1] stands here a second time"],
       [`--file ${directory}/none:/etc/x`, "cannot read"],
+      [`--env-file ${directory}/app.conf`, "app.conf:1 is not of the form NAME=value"],
       [`--file ${directory}:/etc/x`, "is a directory"],
       [`--file ${directory}/binary:/etc/x`, "no text in UTF-8"],
       ["-v ./here:/x", "no absolute path"],

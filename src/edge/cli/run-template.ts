@@ -11,6 +11,7 @@ import { singleContainer } from "../../model/template.ts";
 import { canonicalTemplate } from "../manifest/canonical.ts";
 import { conflictsOf } from "../manifest/conflicts.ts";
 import { contentLengthMax, type FilePlace } from "../manifest/container-values.ts";
+import { parseEnvLine } from "../manifest/fields.ts";
 import { formatPath } from "../manifest/source.ts";
 import { usageFailure } from "./failure.ts";
 
@@ -19,6 +20,7 @@ type Pair = readonly [string, string];
 export interface RunFlags {
   readonly publish: readonly PortSpec[];
   readonly env: readonly Pair[];
+  readonly envFile: readonly string[];
   readonly label: readonly Pair[];
   readonly cpu: number;
   readonly memory: number;
@@ -56,7 +58,7 @@ export async function templateOfFlags(
       pull: flags.pull,
       ...(entrypoint === undefined ? {} : { entrypoint: [entrypoint] }),
       ...(command.length === 0 ? {} : { command }),
-      env: textsOf("--env", flags.env),
+      env: textsOf("--env", [...(await Promise.all(flags.envFile.map(variablesIn))).flat(), ...flags.env]),
       ...(workdir === undefined ? {} : { workingDirectory: workdir }),
       ...(user === undefined ? {} : { user }),
       resources: {
@@ -96,24 +98,43 @@ function textsOf(flag: string, pairs: readonly Pair[]): Readonly<Record<string, 
   return Object.fromEntries(texts);
 }
 
+/** `NAME=value` lines; empty ones and those that begin with # say nothing. */
+async function variablesIn(path: string): Promise<readonly Pair[]> {
+  const lines = (await textIn("--env-file", path)).split(/\r?\n/);
+  return lines.flatMap((line, index): readonly Pair[] => {
+    if (line.trim() === "" || line.startsWith("#")) return [];
+    const parsed = parseEnvLine(line);
+    if (parsed.ok) return [parsed.value];
+    throw usageFailure(`--env-file: ${path}:${index + 1} ${parsed.error}`);
+  });
+}
+
 async function fileOf({ source, path, mode }: FilePlace): Promise<FileSpec> {
+  return { path, content: await textIn("--file", source), mode };
+}
+
+async function textIn(flag: string, source: string): Promise<string> {
   const file = Bun.file(source);
   let content: string;
   try {
-    if ((await file.stat()).isDirectory()) throw usageFailure(`--file: ${source} is a directory`);
-    if (file.size > 4 * contentLengthMax)
-      throw usageFailure(`--file: ${source} is larger than 128 Ki characters`);
+    if ((await file.stat()).isDirectory()) throw usageFailure(`${flag}: ${source} is a directory`);
+    if (file.size > 4 * contentLengthMax) throw tooLarge(flag, source);
     content = new TextDecoder("utf-8", { fatal: true }).decode(await file.bytes());
   } catch (error) {
     if (error instanceof Error && "code" in error && typeof error.code === "string" && "syscall" in error)
-      throw usageFailure(`--file: cannot read ${source}: ${error.message}`);
-    if (error instanceof TypeError)
-      throw usageFailure(`--file: ${source} is no text in UTF-8`, "put it on a volume or into the image");
+      throw usageFailure(`${flag}: cannot read ${source}: ${error.message}`);
+    if (error instanceof TypeError) throw noText(flag, source);
     throw error;
   }
-  if (content.length > contentLengthMax)
-    throw usageFailure(`--file: ${source} is larger than 128 Ki characters`);
-  if (content.includes("\0"))
-    throw usageFailure(`--file: ${source} holds a NUL character`, "put it on a volume or into the image");
-  return { path, content, mode };
+  if (content.length > contentLengthMax) throw tooLarge(flag, source);
+  if (content.includes("\0")) throw noText(flag, source);
+  return content;
+}
+
+function tooLarge(flag: string, source: string): Error {
+  return usageFailure(`${flag}: ${source} is larger than ${contentLengthMax / 1024} Ki characters`);
+}
+
+function noText(flag: string, source: string): Error {
+  return usageFailure(`${flag}: ${source} is no text in UTF-8`, "put it on a volume or into the image");
 }

@@ -41,6 +41,12 @@ export function registerRun(program: Program, context: CliContext): void {
     .option("-r, --replicas <number>", "how many there shall be", flag(parseReplicas), 1)
     .option("-p, --publish <port>", "[PUBLISHED:]CONTAINER[/PROTOCOL]; may be repeated", flags(parsePort), [])
     .option("-e, --env <name=value>", "variable of the environment; may be repeated", flags(parseEnvLine), [])
+    .option(
+      "--env-file <file>",
+      "NAME=value lines, before those of -e; may be repeated",
+      (path: string, previous: readonly string[]): readonly string[] => [...previous, path],
+      [],
+    )
     .option("-l, --label <name=value>", "label of the deployment; may be repeated", flags(parseLabelLine), [])
     .option(
       "-v, --volume <mount>",

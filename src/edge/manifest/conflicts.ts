@@ -45,19 +45,22 @@ function programConflicts(container: ContainerTemplate): readonly Conflict[] {
     conflicts.push({ path: ["image"], message: `the runtime process takes none: write ${noImageName}` });
   if ((container.entrypoint ?? container.command ?? []).length === 0)
     conflicts.push({ path: ["command"], message: "command is missing: it names the program" });
-  const given = [
-    container.mounts.length > 0 ? "mounts" : "",
-    container.files.length > 0 ? "files" : "",
-    container.readOnlyRoot ? "readOnlyRoot" : "",
-    container.userNamespace ? "userNamespace" : "",
-  ].filter((name) => name !== "");
-  return [
-    ...conflicts,
-    ...given.map((name) => ({
-      path: [name],
-      message: "a program of the machine has the machine's own files",
-    })),
+  const { capabilities } = container;
+  const refused: readonly (readonly [string, boolean])[] = [
+    ["mounts", container.mounts.length > 0],
+    ["files", container.files.length > 0],
+    ["readOnlyRoot", container.readOnlyRoot],
+    ["userNamespace", container.userNamespace],
+    ["resources", container.resources.ephemeralBytes > 0],
+    ["capabilities", capabilities.add.length + capabilities.drop.length > 0],
   ];
+  for (const [name, isGiven] of refused)
+    if (isGiven)
+      conflicts.push({
+        path: [name],
+        message: `the runtime process cannot give ${name === "resources" ? "a limit of disk" : "this"}: it runs programs in the machine's own file tree`,
+      });
+  return conflicts;
 }
 
 /** What only a container that goes on running can have. */

@@ -62,9 +62,10 @@ test("an alias bomb is refused, and at once", () => {
     (_, level) => `l${level + 1}: &l${level + 1} [${Array(10).fill(`*l${level}`).join(", ")}]`,
   );
   const text = ["name: web", "image: nginx", "l0: &l0 [x, x, x]", ...levels].join("\n");
-  const startedAt = performance.now();
+  const before = process.cpuUsage();
   expect(outcomeOf(text)).toContain("the file holds too many values, aliases filled in");
-  expect(performance.now() - startedAt).toBeLessThan(2000);
+  // Of this process: others may be at work on the machine.
+  expect(process.cpuUsage(before).user / 1000).toBeLessThan(2000);
 });
 
 test("an alias to itself ends", () => {

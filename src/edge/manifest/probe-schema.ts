@@ -224,7 +224,7 @@ export const probesSchema = v.pipe(
     readiness: v.optional(
       field(probeSchema, {
         type: "probe",
-        meaning: "While it fails the replica does not count as running, and gets no traffic.",
+        meaning: "While it fails the replica does not count as running: updates wait for it.",
         example: "{http: 8080/ready, period: 2s}",
         absent: "ready when it runs",
       }),
