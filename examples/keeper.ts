@@ -13,7 +13,13 @@ import { SqliteStore } from "../src/adapters/stores/sqlite-store.ts";
 import { SystemClock } from "../src/adapters/system/system-clock.ts";
 import { containerLabels } from "../src/core/keeper/container-ids.ts";
 import { KeeperMachine } from "../src/core/keeper/machine.ts";
-import type { BookRecord, KeeperEffect, KeeperInput, StepEffect } from "../src/core/keeper/messages.ts";
+import type {
+  BookRecord,
+  ContainerRun,
+  KeeperEffect,
+  KeeperInput,
+  StepEffect,
+} from "../src/core/keeper/messages.ts";
 import { keeperDefaults } from "../src/core/keeper/options.ts";
 import { replicaAddress } from "../src/model/address.ts";
 import type { CohortRef, InstanceReport, PromiseTerms } from "../src/model/promise.ts";
@@ -101,26 +107,21 @@ export class ExampleAgent {
   }
 
   async #step(effect: StepEffect): Promise<void> {
-    const { promise, step } = effect;
+    const { promise, step, container } = effect;
+    const of =
+      container === undefined ? { promise, step } : { promise, step, container: container.template.name };
     try {
-      this.feed({ kind: "step-done", promise, step, ...(await this.#perform(effect)) });
+      this.feed({ kind: "step-done", ...of, ...(await this.#perform(effect)) });
     } catch (error) {
       this.feed({
         kind: "step-failed",
-        promise,
-        step,
+        ...of,
         error: { code: "failed", message: String(error), permanent: false },
       });
     }
   }
 
-  async #perform({
-    step,
-    terms,
-    attempt,
-    containerId,
-    endpointId,
-  }: StepEffect): Promise<{ networkNamespace?: string }> {
+  async #perform({ step, terms, container, endpointId }: StepEffect): Promise<{ networkNamespace?: string }> {
     if (step === "attach") {
       const ipv6 = replicaAddress("fd000000", terms.deployment, terms.replica);
       const { networkNamespace } = await this.#fabric.attach({
@@ -131,18 +132,19 @@ export class ExampleAgent {
       });
       return { networkNamespace };
     }
-    if (step === "create") await this.#runtime.create(containerSpec(terms, attempt, containerId));
-    if (step === "start") await this.#runtime.start(containerId);
-    if (step === "stop") await this.#runtime.signal(containerId, 15);
-    if (step === "kill") await this.#runtime.signal(containerId, 9);
-    if (step === "remove") await this.#runtime.remove(containerId);
     if (step === "detach") await this.#fabric.detach(endpointId);
+    if (container === undefined) return {};
+    if (step === "create") await this.#runtime.create(containerSpec(terms, container));
+    if (step === "start") await this.#runtime.start(container.id);
+    if (step === "stop") await this.#runtime.signal(container.id, 15);
+    if (step === "kill") await this.#runtime.signal(container.id, 9);
+    if (step === "remove") await this.#runtime.remove(container.id);
     return {};
   }
 }
 
-function containerSpec(terms: PromiseTerms, attempt: number, id: string) {
-  const labels = containerLabels(terms, attempt);
+function containerSpec(terms: PromiseTerms, { id, attempt, template }: ContainerRun) {
+  const labels = containerLabels(terms, template.name, attempt);
   const rest = { layers: ["/"], args: ["web"], env: [], workingDirectory: "/", user: "", hostname: "web" };
   return { id, labels, ...rest, ...requestOf(terms.template) };
 }

@@ -14,6 +14,8 @@ import {
   waitingProgram,
   type MemoryProgram,
 } from "../../src/adapters/runtimes/memory-machine.ts";
+import { MemoryProber } from "../../src/adapters/probers/memory-prober.ts";
+import { MemoryVolumes } from "../../src/adapters/volumes/memory-volumes.ts";
 import { MemoryRuntime } from "../../src/adapters/runtimes/memory-runtime.ts";
 import { MemoryDisk, MemoryStore } from "../../src/adapters/stores/memory-store.ts";
 import { MemoryNetwork, type LinkConditions } from "../../src/adapters/transports/memory-network.ts";
@@ -168,6 +170,8 @@ export class World {
         runtime: doubles?.runtime?.(runtime, node) ?? runtime,
         images: new MemoryImageStore({ registry: this.registry, images: node.images }),
         fabric: new MemoryFabric({ network: node.network }),
+        volumes: new MemoryVolumes(),
+        prober: new MemoryProber(() => ({ isWell: true, detail: "answered" })),
         clock,
         entropy: this.#entropy(),
         logger: this.#logger(node),

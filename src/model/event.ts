@@ -11,6 +11,8 @@ export type HistoryKind =
   | "refused"
   | "starting"
   | "running"
+  | "ready"
+  | "unready"
   | "backoff"
   | "completed"
   | "broken"

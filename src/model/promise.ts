@@ -26,12 +26,41 @@ export interface PromiseTerms {
 export type InstancePhase =
   "admitted" | "starting" | "running" | "backoff" | "completed" | "stopping" | "stopped";
 
+/**
+ * Where one container of an instance is. `waiting` for its image or its turn; `starting`; `running`;
+ * `backoff` ended or failed to start, will be tried again; `completed` ended and is not started again;
+ * `stopping` on its way to an end that the node wants.
+ */
+export type ContainerPhase = "waiting" | "starting" | "running" | "backoff" | "completed" | "stopping";
+
+export interface ContainerReport {
+  /** As the template has it. */
+  readonly name: string;
+  /** Of those that run to their end before the others start. */
+  readonly isInit: boolean;
+  readonly phase: ContainerPhase;
+  /** Runs, and its startup and readiness probes, as far as it has any, say that it is well. */
+  readonly ready: boolean;
+  /** Starts after the first one. */
+  readonly restarts: number;
+  /** Of the last run that ended; absent as well when nobody saw it end. */
+  readonly exitCode?: number;
+  /** The last run that ended was killed because memory ran out. */
+  readonly oomKilled?: boolean;
+  /** Why, in words for people. */
+  readonly message?: string;
+  /** Digest of the image that runs. */
+  readonly imageDigest?: string;
+}
+
 /** A node's newest word on one of its promises. A greater `seq` replaces a smaller one. */
 export interface InstanceReport {
   readonly promise: PromiseId;
   readonly seq: number;
   readonly phase: InstancePhase;
-  /** Starts after the first one. */
+  /** Running, and each container that runs is ready: it can be given traffic. */
+  readonly ready: boolean;
+  /** Of all containers together. */
   readonly restarts: number;
   /** Exit code of the last run that ended. */
   readonly exitCode?: number;
@@ -39,8 +68,10 @@ export interface InstanceReport {
   readonly message?: string;
   /** Wall clock, milliseconds since 1970, when this phase began on the node. */
   readonly sinceMs: number;
-  /** Digest of the image that runs. */
+  /** Digest of the image that the first container runs. */
   readonly imageDigest?: string;
+  /** Init containers first, as in the template; empty once it is being stopped. */
+  readonly containers: readonly ContainerReport[];
 }
 
 /** The members of a cohort as a holder needs them: whom to report to. */

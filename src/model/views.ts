@@ -1,6 +1,6 @@
 /** What the API answers and the CLI prints: one set of types for both ends. */
 import type { DeploymentId, GroupId, NodeId, PromiseId } from "./ids.ts";
-import type { InstancePhase } from "./promise.ts";
+import type { ContainerReport, InstancePhase } from "./promise.ts";
 import type { DeploymentSpec, Resources } from "./spec.ts";
 
 export interface NodeView {
@@ -43,12 +43,16 @@ export interface ReplicaView {
   readonly node: NodeId;
   readonly nodeName: string;
   readonly phase: InstancePhase | "awarded" | "broken" | "releasing";
+  /** It runs, and all its containers are well: it counts as running. */
+  readonly ready: boolean;
   readonly restarts: number;
   readonly exitCode?: number;
   readonly message?: string;
   readonly sinceMs: number;
   readonly templateHash: string;
   readonly address: string;
+  /** Init containers first; empty before the node has told of them and while they are being stopped. */
+  readonly containers: readonly ContainerReport[];
 }
 
 export interface DeploymentView {

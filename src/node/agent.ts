@@ -21,6 +21,8 @@ import type { ContainerRuntime, ExecRequest, ExecSession } from "../ports/contai
 import type { Entropy } from "../ports/entropy.ts";
 import type { Fabric } from "../ports/fabric.ts";
 import type { ImageExchange, ImageStore } from "../ports/image-store.ts";
+import type { Prober } from "../ports/prober.ts";
+import type { VolumeStore } from "../ports/volume-store.ts";
 import type { Logger } from "../ports/logger.ts";
 import type { Store } from "../ports/store.ts";
 import type { PeerAddress, Transport } from "../ports/transport.ts";
@@ -63,6 +65,8 @@ export interface AgentPorts {
   readonly runtime: ContainerRuntime;
   readonly images: ImageStore & ImageExchange;
   readonly fabric: Fabric;
+  readonly volumes: VolumeStore;
+  readonly prober: Prober;
   readonly clock: Clock;
   readonly entropy: Entropy;
   readonly logger: Logger;

@@ -8,6 +8,7 @@ import type {
   KeeperEffect,
   KeeperEvent,
   KeeperInput,
+  ProbeEffect,
   StepEffect,
   SweepTarget,
 } from "../core/keeper/messages.ts";
@@ -25,9 +26,12 @@ import type { ContainerRuntime } from "../ports/container-runtime.ts";
 import type { Fabric } from "../ports/fabric.ts";
 import type { ImageStore } from "../ports/image-store.ts";
 import type { Logger } from "../ports/logger.ts";
+import type { Prober } from "../ports/prober.ts";
 import type { Store, StoreWrite } from "../ports/store.ts";
+import type { VolumeStore } from "../ports/volume-store.ts";
 import { decodeAs, encode } from "../wire/codec.ts";
 import { bookRecordSchema } from "../wire/book.ts";
+import { InstanceProbes } from "./instance-probes.ts";
 import { failureOf, InstanceSteps } from "./instance-steps.ts";
 import { MachineLane } from "./machine-lane.ts";
 import type { Turn, Work } from "./turn.ts";
@@ -41,6 +45,8 @@ export interface BookPorts {
   readonly runtime: ContainerRuntime;
   readonly images: ImageStore;
   readonly fabric: Fabric;
+  readonly volumes: VolumeStore;
+  readonly prober: Prober;
   /** Takes a report on its way to the cohort's steward. */
   readonly report: (report: InstanceReport, cohort: CohortRef) => void;
   /** Something about what is promised or free changed. */
@@ -68,6 +74,7 @@ export class Book {
   readonly #machine: KeeperMachine;
   readonly #lane: MachineLane<KeeperInput, KeeperEffect>;
   readonly #steps: InstanceSteps;
+  readonly #probes: InstanceProbes;
   /** Awards whose `admission` has not come yet, oldest first. */
   readonly #admissions: ((admitted: ReadonlySet<PromiseId>) => void)[] = [];
   #unwatch: (() => void) | undefined;
@@ -79,7 +86,8 @@ export class Book {
     this.#ports = ports;
     this.#options = options;
     this.#machine = new KeeperMachine(options.keeper);
-    this.#steps = new InstanceSteps(ports, options);
+    this.#probes = new InstanceProbes(ports);
+    this.#steps = new InstanceSteps({ ...ports, probes: this.#probes }, options);
     this.#lane = new MachineLane(ports, {
       machine: this.#machine,
       timeout: { kind: "timeout" },
@@ -299,7 +307,10 @@ export class Book {
         void this.#step(effect);
         return;
       case "abort":
-        this.#steps.abort(effect.promise);
+        this.#steps.abort(effect.promise, effect.container);
+        return;
+      case "probe":
+        void this.#probe(effect);
         return;
       case "sweep":
         void this.#sweep(effect.target);
@@ -332,13 +343,21 @@ export class Book {
   }
 
   async #step(effect: StepEffect): Promise<void> {
-    const { promise, step } = effect;
+    const { promise, step, container } = effect;
+    const of =
+      container === undefined ? { promise, step } : { promise, step, container: container.template.name };
     try {
       const result = await this.#steps.perform(effect);
-      this.#lane.feed({ kind: "step-done", promise, step, ...result });
+      this.#lane.feed({ kind: "step-done", ...of, ...result });
     } catch (error) {
-      this.#lane.feed({ kind: "step-failed", promise, step, error: failureOf(error) });
+      this.#lane.feed({ kind: "step-failed", ...of, error: failureOf(error) });
     }
+  }
+
+  async #probe(effect: ProbeEffect): Promise<void> {
+    const { promise, container, containerId, purpose } = effect;
+    const answer = await this.#probes.probe(effect.action, effect);
+    this.#lane.feed({ kind: "probed", promise, container, containerId, purpose, ...answer });
   }
 
   async #sweep(target: SweepTarget): Promise<void> {
@@ -366,14 +385,26 @@ export class Book {
   #log(event: KeeperEvent): void {
     const { logger } = this.#ports;
     switch (event.name) {
-      case "step-failed":
-        logger.warn("step failed", {
-          promise: event.promise,
-          step: event.step,
-          code: event.code,
-          message: event.message,
-        });
+      case "step-failed": {
+        const { name: _, ...fields } = event;
+        logger.warn("step failed", fields);
         return;
+      }
+      case "container-ended": {
+        const { name: _, ...fields } = event;
+        logger.info("container ended", fields);
+        return;
+      }
+      case "readiness": {
+        const { name: _, ...fields } = event;
+        logger.info("readiness changed", fields);
+        return;
+      }
+      case "ending": {
+        const { name: _, ...fields } = event;
+        logger.warn("ending a container", fields);
+        return;
+      }
       case "sweep-failed":
         logger.warn("sweep failed", { what: event.target.what, id: event.target.id, message: event.message });
         return;

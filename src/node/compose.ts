@@ -6,6 +6,8 @@ import { OciImageStore, ociImageStoreDefaults } from "../adapters/images/oci/oci
 import { OciRuntime, ociRuntimeDefaults } from "../adapters/runtimes/oci/oci-runtime.ts";
 import { ProcessRuntime, processRuntimeDefaults } from "../adapters/runtimes/process/process-runtime.ts";
 import { RuntimeRouter } from "../adapters/runtimes/runtime-router.ts";
+import { NetworkProber } from "../adapters/probers/network-prober.ts";
+import { LocalVolumes } from "../adapters/volumes/local-volumes.ts";
 import { SqliteStore } from "../adapters/stores/sqlite-store.ts";
 import { LineLogger } from "../adapters/system/line-logger.ts";
 import { readMachineUsage } from "../adapters/system/machine-usage.ts";
@@ -134,6 +136,8 @@ function compose(options: NodeOptions, { clock, logger, store, identity, seeds }
           closedPorts: closedPorts(options),
         },
       ),
+      volumes: new LocalVolumes({ root: join(dataDirectory, "volumes") }),
+      prober: new NetworkProber(),
       invites: {
         create: async (ttlMs) =>
           createInvite(identity, { ttlMs, addresses: transport.addresses(), nowMs: clock.wallMs() }),

@@ -15,6 +15,8 @@ const own: ReadonlySet<string> = new Set([
   "muster.pid",
   "muster.sock",
   "network",
+  "processes",
+  "volumes",
 ]);
 
 /**

@@ -1,23 +1,33 @@
 /**
- * The steps that make a promise true, one at a time and in the keeper's order: image, network,
- * container, and back.
+ * The steps that make a promise true, in the keeper's order: images, network, containers, and back.
  */
-import { constants } from "node:os";
-import type { StepEffect, StepFailure } from "../core/keeper/messages.ts";
+import type { ContainerRun, StepEffect, StepFailure } from "../core/keeper/messages.ts";
 import { replicaAddress } from "../model/address.ts";
-import type { PromiseId } from "../model/ids.ts";
+import { defined } from "../model/assert.ts";
 import type { PromiseTerms } from "../model/promise.ts";
+import { signalNumberOf } from "../model/signal.ts";
+import type { ContainerTemplate, ReplicaTemplate } from "../model/spec.ts";
+import { portsOf } from "../model/template.ts";
 import { RuntimeError, type ContainerRuntime } from "../ports/container-runtime.ts";
 import { FabricError, type Fabric } from "../ports/fabric.ts";
 import { ImageError, type Image, type ImageStore } from "../ports/image-store.ts";
+import { VolumeError, type VolumeStore } from "../ports/volume-store.ts";
 import { containerSpecOf } from "./container-spec.ts";
-import { mainContainer, portsOf } from "../model/template.ts";
 import { imageOf } from "./image-of.ts";
+import type { InstanceProbes } from "./instance-probes.ts";
 
 export interface InstanceStepsPorts {
   readonly runtime: ContainerRuntime;
   readonly images: ImageStore;
   readonly fabric: Fabric;
+  readonly volumes: VolumeStore;
+  readonly probes: InstanceProbes;
+}
+
+/** What the keeper wants to know of a step that is done. */
+export interface StepResult {
+  readonly imageDigest?: string;
+  readonly networkNamespace?: string;
 }
 
 const signalKill = 9;
@@ -26,16 +36,17 @@ const signalTerm = 15;
 export class InstanceSteps {
   readonly #ports: InstanceStepsPorts;
   readonly #fleetPrefix: string;
-  readonly #pulls = new Map<PromiseId, AbortController>();
+  /** By promise and container. */
+  readonly #pulls = new Map<string, AbortController>();
 
   constructor(ports: InstanceStepsPorts, options: { readonly fleetPrefix: string }) {
     this.#ports = ports;
     this.#fleetPrefix = options.fleetPrefix;
   }
 
-  /** Gives up the pull under way for a promise. */
-  abort(promise: PromiseId): void {
-    this.#pulls.get(promise)?.abort();
+  /** Gives up the pull under way for a container. */
+  abort(promise: string, container: string): void {
+    this.#pulls.get(`${promise} ${container}`)?.abort();
   }
 
   close(): void {
@@ -43,63 +54,97 @@ export class InstanceSteps {
   }
 
   /** Rejects with the port's error; `failureOf` says what the keeper makes of it. */
-  async perform(effect: StepEffect): Promise<{ imageDigest?: string; networkNamespace?: string }> {
-    const { runtime, fabric } = this.#ports;
-    const { terms, containerId, endpointId } = effect;
-    switch (effect.step) {
-      case "ensure-image":
-        return { imageDigest: (await this.#pull(effect)).digest };
-      case "attach": {
-        const ipv6 = replicaAddress(this.#fleetPrefix, terms.deployment, terms.replica);
-        const owner = `${terms.namespace}/${terms.name}, replica ${terms.replica}`;
-        const endpoint = await fabric.attach({
-          id: endpointId,
-          owner,
-          ipv6,
-          ports: portsOf(terms.template),
-        });
-        return { networkNamespace: endpoint.networkNamespace };
-      }
-      case "create": {
-        const endpoint = (await fabric.list()).find(({ id }) => id === endpointId);
-        const addresses = endpoint === undefined ? [] : [endpoint.ipv6, endpoint.ipv4];
-        await runtime.create(containerSpecOf(terms, await this.#imageOf(terms), { ...effect, addresses }));
-        return {};
-      }
+  async perform(effect: StepEffect): Promise<StepResult> {
+    const { step, terms, endpointId } = effect;
+    if (step === "attach") return this.#attach(terms, endpointId);
+    if (step === "detach") {
+      await this.#ports.fabric.detach(endpointId);
+      this.#ports.probes.forget(endpointId);
+      return {};
+    }
+    const run = defined(effect.container, "the container of a step");
+    if (step === "ensure-image") return { imageDigest: (await this.#pull(effect, run.template)).digest };
+    await this.#performOn(run, effect);
+    return {};
+  }
+
+  async #performOn({ id, template }: ContainerRun, effect: StepEffect): Promise<void> {
+    const { runtime } = this.#ports;
+    const { step, terms } = effect;
+    switch (step) {
+      case "create":
+        return this.#create(effect);
       case "start":
-        await runtime.start(containerId);
-        return {};
+        return runtime.start(id);
+      case "pre-stop":
+        return this.#runHook(effect);
       case "stop":
-        await runtime.signal(containerId, await this.#stopSignal(terms));
-        return {};
+        return runtime.signal(id, await this.#stopSignal(terms.template, template));
       case "kill":
-        await runtime.signal(containerId, signalKill);
-        return {};
+        return runtime.signal(id, signalKill);
       case "remove":
-        await runtime.remove(containerId);
-        return {};
+        return runtime.remove(id);
+      case "ensure-image":
+      case "attach":
       case "detach":
-        await fabric.detach(endpointId);
-        return {};
     }
   }
 
-  async #pull({ promise, terms }: StepEffect): Promise<Image> {
-    const reference = mainContainer(terms.template).image;
-    const found = await imageOf(terms.template, () => this.#ports.images.find(reference));
-    if (found !== undefined) return found;
+  async #attach(terms: PromiseTerms, endpointId: string): Promise<StepResult> {
+    this.#ports.probes.forget(endpointId);
+    const ipv6 = replicaAddress(this.#fleetPrefix, terms.deployment, terms.replica);
+    const owner = `${terms.namespace}/${terms.name}, replica ${terms.replica}`;
+    const ports = portsOf(terms.template);
+    const { networkNamespace } = await this.#ports.fabric.attach({ id: endpointId, owner, ipv6, ports });
+    return { networkNamespace };
+  }
+
+  async #create({ terms, endpointId, container, networkNamespace }: StepEffect): Promise<void> {
+    const { fabric, runtime, volumes } = this.#ports;
+    const run = defined(container, "the container of a step");
+    const endpoint = (await fabric.list()).find(({ id }) => id === endpointId);
+    const directories = new Map<string, string>();
+    for (const mount of run.template.mounts) {
+      if (mount.kind !== "volume" || directories.has(mount.volume)) continue;
+      directories.set(mount.volume, await volumes.directory(terms.deployment, mount.volume));
+    }
+    const spec = containerSpecOf(terms, await this.#imageOf(terms.template, run.template), {
+      run,
+      addresses: endpoint === undefined ? [] : [endpoint.ipv6, endpoint.ipv4],
+      volumes: directories,
+      ...(networkNamespace === undefined ? {} : { networkNamespace }),
+    });
+    await runtime.create(spec);
+  }
+
+  /** One that fails is told, and does not keep the container from being stopped. */
+  async #runHook({ terms, endpointId, container }: StepEffect): Promise<void> {
+    const { id, template } = defined(container, "the container of a step");
+    const action = defined(template.preStop, "a hook");
+    const timeoutMs = terms.template.stopTimeoutMs;
+    const answer = await this.#ports.probes.probe(action, { containerId: id, endpointId, timeoutMs });
+    if (!answer.isWell) throw new Error(`the hook before the stop failed: ${answer.detail}`);
+  }
+
+  async #pull({ promise, terms }: StepEffect, { name, image, pull }: ContainerTemplate): Promise<Image> {
+    const { images } = this.#ports;
+    if (pull !== "always") {
+      const found = await imageOf(terms.template, () => images.find(image));
+      if (found !== undefined) return found;
+    }
+    const key = `${promise} ${name}`;
     const abort = new AbortController();
-    this.#pulls.set(promise, abort);
+    this.#pulls.set(key, abort);
     try {
-      return await this.#ports.images.ensure(mainContainer(terms.template).image, { signal: abort.signal });
+      const ensure = (): Promise<Image> => images.ensure(image, { signal: abort.signal, pull });
+      return defined(await imageOf(terms.template, ensure), "an image");
     } finally {
-      this.#pulls.delete(promise);
+      this.#pulls.delete(key);
     }
   }
 
-  async #imageOf(terms: PromiseTerms): Promise<Image> {
-    const { image } = mainContainer(terms.template);
-    const found = await imageOf(terms.template, () => this.#ports.images.find(image));
+  async #imageOf(replica: ReplicaTemplate, { image }: ContainerTemplate): Promise<Image> {
+    const found = await imageOf(replica, () => this.#ports.images.find(image));
     if (found === undefined) {
       throw new ImageError(`image ${image} is not on this node any more`, {
         code: "not-found",
@@ -109,12 +154,10 @@ export class InstanceSteps {
     return found;
   }
 
-  async #stopSignal(terms: PromiseTerms): Promise<number> {
-    const reference = mainContainer(terms.template).image;
-    const image = await imageOf(terms.template, () => this.#ports.images.find(reference));
-    const name = image?.config.stopSignal ?? "SIGTERM";
-    const numbers: Readonly<Record<string, number>> = constants.signals;
-    return numbers[name] ?? (Number(name) || signalTerm);
+  async #stopSignal(replica: ReplicaTemplate, template: ContainerTemplate): Promise<number> {
+    const image = await imageOf(replica, () => this.#ports.images.find(template.image));
+    const name = template.stopSignal ?? image?.config.stopSignal ?? "SIGTERM";
+    return signalNumberOf(name) ?? (Number(name) || signalTerm);
   }
 }
 
@@ -122,6 +165,8 @@ export class InstanceSteps {
 const permanentCodes: ReadonlySet<string> = new Set([
   "bad-command",
   "bad-spec",
+  "bad-volume",
+  "not-here",
   "bad-reference",
   "bad-archive",
   "bad-manifest",
@@ -133,7 +178,12 @@ const permanentCodes: ReadonlySet<string> = new Set([
 
 /** What the keeper is told of a failed step. */
 export function failureOf(error: unknown): StepFailure {
-  if (error instanceof RuntimeError || error instanceof FabricError || error instanceof ImageError) {
+  const isOfPort =
+    error instanceof RuntimeError ||
+    error instanceof FabricError ||
+    error instanceof ImageError ||
+    error instanceof VolumeError;
+  if (isOfPort) {
     return { code: error.info.code, message: error.message, permanent: permanentCodes.has(error.info.code) };
   }
   return {

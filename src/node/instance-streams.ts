@@ -1,5 +1,4 @@
 /** Logs and exec of instances, wherever they run. */
-import { containerIdOf } from "../core/keeper/container-ids.ts";
 import type { PromiseId } from "../model/ids.ts";
 import { ok, refused, type Outcome } from "../model/outcome.ts";
 import { ProblemError, type Problem } from "../model/problem.ts";
@@ -169,10 +168,11 @@ export class InstanceStreams {
     });
   }
 
-  /** The newest container of a promise in this node's book. */
-  #containerOf(promise: PromiseId): string | undefined {
+  /** The newest run of a container of a promise in this node's book; without a name, of the replica's first. */
+  #containerOf(promise: PromiseId, name?: string): string | undefined {
     const entry = this.#ports.book.entries().find(({ terms }) => terms.id === promise);
-    return entry === undefined ? undefined : containerIdOf(entry.terms, entry.attempt);
+    const container = entry?.containers.find((one) => (name === undefined ? !one.isInit : one.name === name));
+    return container?.id;
   }
 }
 

@@ -25,6 +25,8 @@ const clock: Clock = { now: () => 0, wallMs: () => 0, at: () => () => {} };
 const report = (seq: number, ordinal = 1): InstanceReport => ({
   promise: `${group}/${ordinal}`,
   phase: "running",
+  ready: true,
+  containers: [],
   seq,
   restarts: 0,
   sinceMs: 0,

@@ -28,8 +28,10 @@ function promise(ordinal: number, changes: Partial<PromiseRecord> = {}): Promise
     stage: "promised",
     phase: "running",
     seq: 1,
+    ready: true,
     restarts: 0,
     sinceMs: 0,
+    containers: [],
     ...changes,
   };
 }

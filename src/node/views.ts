@@ -1,5 +1,5 @@
 /** Turns what a cohort member knows into what people are shown. Pure functions. */
-import type { CohortState, PromiseRecord } from "../core/cohort/state.ts";
+import { isRunning, type CohortState, type PromiseRecord } from "../core/cohort/state.ts";
 import type { BookView } from "../core/keeper/messages.ts";
 import { replicaAddress } from "../model/address.ts";
 import { shortId, type NodeId } from "../model/ids.ts";
@@ -50,7 +50,9 @@ export function promiseView(
   { terms, report }: BookView,
   node: { readonly id: NodeId; readonly name: string },
 ): PromiseView {
-  const isLate = report.phase === "backoff" || report.phase === "starting" || report.phase === "admitted";
+  const isUnready = report.phase === "running" && !report.ready;
+  const isLate =
+    isUnready || report.phase === "backoff" || report.phase === "starting" || report.phase === "admitted";
   return {
     promise: terms.id,
     namespace: terms.namespace,
@@ -74,11 +76,13 @@ function replicaView(state: CohortState, promise: PromiseRecord, fleet: FleetVie
     node: promise.node,
     nodeName: nodeNameOf(fleet, promise.node),
     phase: promise.stage === "promised" ? promise.phase : promise.stage,
+    ready: isRunning(promise),
     restarts: promise.restarts,
     ...(promise.exitCode === undefined ? {} : { exitCode: promise.exitCode }),
     ...(promise.message === undefined ? {} : { message: promise.message }),
     sinceMs: promise.sinceMs,
     templateHash: promise.templateHash,
+    containers: promise.containers,
     address: replicaAddress(fleet.fleetPrefix, state.deployment, promise.replica),
   };
 }
@@ -109,7 +113,7 @@ export function deploymentView(
     spec: state.spec,
     templateHash: state.templateHash,
     status: state.status,
-    running: promises.filter((promise) => promise.stage === "promised" && promise.phase === "running").length,
+    running: promises.filter(isRunning).length,
     desired: state.status === "active" ? state.spec.replicas : 0,
     ...(steward === undefined ? {} : { steward }),
     epoch: state.epoch,

@@ -1,7 +1,21 @@
 /** Records of the promise book, as they come back from disk. */
 import * as v from "valibot";
-import { cohortRefSchema, phaseSchema, termsSchema } from "./nouns.ts";
+import { cohortRefSchema, containerPhaseSchema, phaseSchema, termsSchema } from "./nouns.ts";
 import { countSchema, millisSchema, promiseIdSchema, textSchema } from "./scalars.ts";
+
+const containerEntrySchema = v.object({
+  attempt: countSchema,
+  startedAttempt: v.pipe(v.number(), v.integer(), v.minValue(-1)),
+  starts: countSchema,
+  isDone: v.boolean(),
+  hasStartedUp: v.boolean(),
+  phase: containerPhaseSchema,
+  ready: v.boolean(),
+  exitCode: v.exactOptional(v.number()),
+  oomKilled: v.exactOptional(v.boolean()),
+  message: v.exactOptional(textSchema),
+  imageDigest: v.exactOptional(v.string()),
+});
 
 export const bookRecordSchema = v.variant("kind", [
   v.object({
@@ -11,15 +25,13 @@ export const bookRecordSchema = v.variant("kind", [
     order: countSchema,
     desired: v.picklist(["running", "released"]),
     releaseReason: v.exactOptional(textSchema),
-    attempt: countSchema,
-    startedAttempt: v.pipe(v.number(), v.integer(), v.minValue(-1)),
-    starts: countSchema,
+    containers: v.pipe(v.array(containerEntrySchema), v.maxLength(128)),
     phase: phaseSchema,
+    ready: v.boolean(),
     seq: countSchema,
     exitCode: v.exactOptional(v.number()),
     message: v.exactOptional(textSchema),
     sinceMs: millisSchema,
-    imageDigest: v.exactOptional(v.string()),
   }),
   v.object({ kind: v.literal("tombstone"), promise: promiseIdSchema, atMs: millisSchema }),
 ]);

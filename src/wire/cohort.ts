@@ -1,6 +1,13 @@
 /** Log entries of a cohort, as they come out of the replicated log. */
 import * as v from "valibot";
-import { problemSchema, phaseSchema, refusalSchema, reportSchema, specSchema } from "./nouns.ts";
+import {
+  containerReportsSchema,
+  problemSchema,
+  phaseSchema,
+  refusalSchema,
+  reportSchema,
+  specSchema,
+} from "./nouns.ts";
 import {
   groupIdSchema,
   countSchema,
@@ -79,6 +86,8 @@ export const historyEventSchema = v.object({
     "refused",
     "starting",
     "running",
+    "ready",
+    "unready",
     "backoff",
     "completed",
     "broken",
@@ -104,12 +113,14 @@ const promiseRecordSchema = v.object({
   templateHash: hashSchema,
   stage: v.picklist(["awarded", "promised", "releasing", "broken"]),
   phase: phaseSchema,
+  ready: v.boolean(),
   seq: countSchema,
   restarts: countSchema,
   exitCode: v.exactOptional(v.number()),
   message: v.exactOptional(textSchema),
   imageDigest: v.exactOptional(v.string()),
   sinceMs: millisSchema,
+  containers: containerReportsSchema,
 });
 
 const receiptSchema = v.object({

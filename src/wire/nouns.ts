@@ -40,15 +40,43 @@ export const phaseSchema = v.picklist([
   "stopped",
 ]);
 
+export const containerPhaseSchema = v.picklist([
+  "waiting",
+  "starting",
+  "running",
+  "backoff",
+  "completed",
+  "stopping",
+]);
+
+/** Containers of a replica, init containers among them. */
+const containersMax = 128;
+
+const containerReportSchema = v.object({
+  name: v.pipe(v.string(), v.maxLength(1_024)),
+  isInit: v.boolean(),
+  phase: containerPhaseSchema,
+  ready: v.boolean(),
+  restarts: countSchema,
+  exitCode: v.exactOptional(v.pipe(v.number(), v.integer())),
+  oomKilled: v.exactOptional(v.boolean()),
+  message: v.exactOptional(textSchema),
+  imageDigest: v.exactOptional(v.pipe(v.string(), v.maxLength(256))),
+});
+
+export const containerReportsSchema = v.pipe(v.array(containerReportSchema), v.maxLength(containersMax));
+
 export const reportSchema = v.object({
   promise: promiseIdSchema,
   seq: countSchema,
   phase: phaseSchema,
+  ready: v.boolean(),
   restarts: countSchema,
   exitCode: v.exactOptional(v.pipe(v.number(), v.integer())),
   message: v.exactOptional(textSchema),
   sinceMs: millisSchema,
   imageDigest: v.exactOptional(v.pipe(v.string(), v.maxLength(256))),
+  containers: containerReportsSchema,
 });
 
 export const cohortRefSchema = v.object({

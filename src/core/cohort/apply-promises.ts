@@ -23,9 +23,11 @@ export function applyAward(draft: Draft, change: Change<"award">): void {
       templateHash: change.templateHash,
       stage: "awarded",
       phase: "admitted",
+      ready: false,
       seq: 0,
       restarts: 0,
       sinceMs: draft.atMs,
+      containers: [],
     };
     draft.nextOrdinal += 1;
     draft.promises.set(promise.id, promise);
@@ -77,9 +79,11 @@ function applyReport(draft: Draft, node: NodeId, report: InstanceReport): void {
   draft.promises.set(promise.id, {
     ...rest,
     phase: report.phase,
+    ready: report.ready,
     seq: report.seq,
     restarts: report.restarts,
     sinceMs: report.sinceMs,
+    containers: report.containers,
     ...(report.exitCode === undefined ? {} : { exitCode: report.exitCode }),
     ...(report.message === undefined ? {} : { message: report.message }),
     ...(report.imageDigest === undefined ? {} : { imageDigest: report.imageDigest }),
@@ -87,6 +91,15 @@ function applyReport(draft: Draft, node: NodeId, report: InstanceReport): void {
   const kind = historyKindOf(report.phase);
   const isNews = report.phase !== promise.phase || report.restarts !== promise.restarts;
   if (kind !== undefined && isNews) note(draft, { kind, cause: report.message ?? causeOf(report) }, promise);
+  noteReadiness(draft, promise, report);
+}
+
+/** That a replica without probes is ready the moment it runs is not worth a line. */
+function noteReadiness(draft: Draft, promise: PromiseRecord, report: InstanceReport): void {
+  const wasRunning = promise.phase === "running";
+  if (report.phase !== "running" || report.ready === (wasRunning ? promise.ready : true)) return;
+  if (report.ready) note(draft, { kind: "ready", cause: "its containers are well" }, promise);
+  else note(draft, { kind: "unready", cause: report.message ?? "its probes have not answered yet" }, promise);
 }
 
 function causeOf(report: InstanceReport): string {

@@ -78,7 +78,9 @@ function report(
   seq: number,
   phase: "starting" | "running" | "stopped",
 ): StewardChange {
-  return { kind: "report", batches: [{ node, reports: [{ promise, seq, phase, restarts: 0, sinceMs: 9 }] }] };
+  const ready = phase === "running";
+  const one = { promise, seq, phase, ready, restarts: 0, sinceMs: 9, containers: [] };
+  return { kind: "report", batches: [{ node, reports: [one] }] };
 }
 
 describe("requests", () => {
@@ -305,6 +307,8 @@ const changes = fc.oneof(
             promise: fc.integer({ min: 1, max: 12 }).map((n) => `g/${n}`),
             seq: fc.nat(9),
             phase: phases,
+            ready: fc.boolean(),
+            containers: fc.constant([]),
             restarts: fc.nat(2),
             sinceMs: fc.nat(99),
           }),

@@ -158,7 +158,9 @@ class Bench {
   }
 
   report(node: NodeId, promise: string, seq: number, phase: InstancePhase): this {
-    return this.feed({ kind: "report", node, reports: [{ promise, seq, phase, restarts: 0, sinceMs: 1 }] });
+    const ready = phase === "running";
+    const report = { promise, seq, phase, ready, restarts: 0, sinceMs: 1, containers: [] };
+    return this.feed({ kind: "report", node, reports: [report] });
   }
 
   places(): string[] {

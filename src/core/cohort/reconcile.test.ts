@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { defined } from "../../model/assert.ts";
 import type { InstancePhase } from "../../model/promise.ts";
 import { foundingState } from "./founding.ts";
 import { reconcile } from "./reconcile.ts";
@@ -38,6 +39,8 @@ function stateOf(
       templateHash,
       stage: isStage ? how : "promised",
       phase: isStage ? "admitted" : how,
+      ready: how === "running",
+      containers: [],
       seq: 0,
       restarts: 0,
       sinceMs: 0,
@@ -154,6 +157,17 @@ describe("H8: an update takes one slot at a time", () => {
       [1, "old", "backoff"],
     ]);
     expect(wantedOf(state).released).toEqual(["p1old"]);
+  });
+
+  test("a replica that runs and is not ready is waited for", () => {
+    const state = stateOf(2, [
+      [0, "new", "running"],
+      [1, "old", "running"],
+    ]);
+    const fresh = defined(state.promises.get("p0new"), "the new one");
+    const promises = new Map([...state.promises, [fresh.id, { ...fresh, ready: false }]]);
+    expect(wantedOf(state).released).toEqual(["p1old"]);
+    expect(wantedOf({ ...state, promises }).released).toEqual([]);
   });
 
   test("it goes together with scaling down", () => {

@@ -108,5 +108,6 @@ function isForTheLog(promise: PromiseRecord, report: InstanceReport): boolean {
   if (report.seq <= promise.seq) return false;
   if (report.phase === "stopped" || promise.stage === "awarded") return true;
   if (promise.stage !== "promised") return false;
-  return report.phase !== promise.phase || report.restarts !== promise.restarts;
+  const isSame = report.phase === promise.phase && report.ready === promise.ready;
+  return !isSame || report.restarts !== promise.restarts;
 }

@@ -27,8 +27,7 @@ import {
   singleContainer,
 } from "../../model/template.ts";
 
-const deployment = "d".repeat(32);
-const mebibyte = 1024 * 1024;
+const [deployment, mebibyte] = ["d".repeat(32), 1024 * 1024];
 
 function specOf(replicas: number, version: number, hasPort = false): DeploymentSpec {
   return {
@@ -341,7 +340,8 @@ class World {
   }
 
   #reportOf(kept: Kept) {
-    return { promise: kept.terms.id, seq: kept.seq, phase: kept.phase, restarts: 0, sinceMs: this.now };
+    const said = { phase: kept.phase, ready: kept.phase === "running", restarts: 0, containers: [] };
+    return { promise: kept.terms.id, seq: kept.seq, ...said, sinceMs: this.now };
   }
 
   /** To all members, again every second until acknowledged. */
@@ -349,8 +349,8 @@ class World {
     if (kept.ackedSeq >= kept.seq || node.book.get(kept.terms.id) !== kept) return;
     for (const to of this.nodes)
       if (to.machine !== undefined) {
-        const report = this.#reportOf(kept);
-        this.send(node, to, () => this.feed(to, { kind: "report", node: node.id, reports: [report] }));
+        const reports = [this.#reportOf(kept)];
+        this.send(node, to, () => this.feed(to, { kind: "report", node: node.id, reports }));
       }
     const { life } = node;
     const { seq } = kept;

@@ -6,7 +6,7 @@ import type { HistoryEvent } from "../../model/event.ts";
 import type { DeploymentId, GroupId, NodeId, PromiseId } from "../../model/ids.ts";
 import type { Outcome } from "../../model/outcome.ts";
 import type { Problem } from "../../model/problem.ts";
-import type { InstancePhase } from "../../model/promise.ts";
+import type { ContainerReport, InstancePhase } from "../../model/promise.ts";
 import type { DeploymentSpec, ReplicaTemplate } from "../../model/spec.ts";
 
 /**
@@ -23,6 +23,8 @@ export interface PromiseRecord {
   readonly stage: PromiseStage;
   /** As last reported; `admitted` before the first report. */
   readonly phase: InstancePhase;
+  /** All its containers run and are well, as last reported. */
+  readonly ready: boolean;
   /** Of the newest report in the log; 0 before the first. */
   readonly seq: number;
   readonly restarts: number;
@@ -31,6 +33,8 @@ export interface PromiseRecord {
   readonly imageDigest?: string;
   /** Wall clock when this stage or phase began. */
   readonly sinceMs: number;
+  /** As of the newest report in the log; empty before the first. */
+  readonly containers: readonly ContainerReport[];
 }
 
 /** The answer to a write; the same fields as the API's answer. */
@@ -105,7 +109,12 @@ export function isServing(promise: PromiseRecord): boolean {
   return promise.stage === "awarded" || promise.stage === "promised";
 }
 
-/** Whether the slot needs nothing more: it runs, or it ran and is finished. */
+/** Whether it runs and can be given traffic: what counts as running of what a deployment desires. */
+export function isRunning(promise: PromiseRecord): boolean {
+  return promise.stage === "promised" && promise.phase === "running" && promise.ready;
+}
+
+/** Whether the slot needs nothing more: it runs and is ready, or it ran and is finished. */
 export function isAvailable(promise: PromiseRecord): boolean {
-  return promise.stage === "promised" && (promise.phase === "running" || promise.phase === "completed");
+  return isRunning(promise) || (promise.stage === "promised" && promise.phase === "completed");
 }

@@ -58,8 +58,10 @@ function stateIn({ voters, replicas, holders }: Situation): CohortState {
           stage: "promised",
           phase: "running",
           seq: 1,
+          ready: true,
           restarts: 0,
           sinceMs: 0,
+          containers: [],
         },
       ] as const,
   );

@@ -1,10 +1,14 @@
 /** What a new agent makes of the book it finds and of what the machine runs. */
+import { defined } from "../../model/assert.ts";
 import type { Instant } from "../machine.ts";
 import type { PromiseId } from "../../model/ids.ts";
 import { containerIdOf, endpointIdOf, ownerOf } from "./container-ids.ts";
-import { amend, createInstance, setMessage, type ContainerState, type Instance } from "./instance.ts";
+import { containerEnded } from "./ends.ts";
+import { amendPart, createInstance, entryOf, setPartMessage, type Instance } from "./instance.ts";
 import type { BookEntry, ObservedContainer, ObservedEndpoint, SweepTarget } from "./messages.ts";
-import { containerEnded, noteStart } from "./progress.ts";
+import type { Part, RunState } from "./part.ts";
+import { noteStart } from "./progress.ts";
+import { beginProbing, resumeProbing } from "./probing.ts";
 
 export interface Adoption {
   /** In order of admission. */
@@ -27,11 +31,17 @@ export function adoptAll(
     .toSorted((a, b) => a.order - b.order)
     .map((entry) => {
       const instance = createInstance(entry);
-      const own = newestOf(containersOf.get(entry.terms.id) ?? []);
       const endpoint = endpointById.get(endpointIdOf(entry.terms));
-      if (own !== undefined) kept.add(own.id);
-      if (endpoint !== undefined) kept.add(endpoint.id);
-      adopt(instance, own, endpoint, now);
+      if (endpoint !== undefined) {
+        kept.add(endpoint.id);
+        instance.endpoint = "ready";
+        instance.networkNamespace = endpoint.networkNamespace;
+      }
+      for (const part of instance.parts) {
+        const own = newestOf((containersOf.get(entry.terms.id) ?? []).filter(isOf(instance, part)));
+        if (own !== undefined) kept.add(own.id);
+        adopt(instance, part, own, now);
+      }
       return instance;
     });
   const strays: SweepTarget[] = [];
@@ -60,70 +70,69 @@ function newestOf(containers: readonly ObservedContainer[]): ObservedContainer |
   return containers.toSorted((a, b) => rank(b) - rank(a) || (a.id < b.id ? -1 : 1))[0];
 }
 
-function adopt(
-  instance: Instance,
-  container: ObservedContainer | undefined,
-  endpoint: ObservedEndpoint | undefined,
-  now: Instant,
-): void {
-  if (endpoint !== undefined) {
-    instance.endpoint = "ready";
-    instance.networkNamespace = endpoint.networkNamespace;
-  }
-  instance.isBegun = instance.entry.phase !== "admitted";
-  if (container === undefined) {
-    adoptMissing(instance, now);
-    return;
-  }
-  const attempt = ownerOf(container.labels)?.attempt ?? 0;
-  if (attempt > instance.entry.attempt) amend(instance, { attempt });
-  instance.isBegun = true;
-  instance.container = stateOf(container, attempt, endpoint, now);
-  if (container.phase === "created") return;
-  noteStart(instance, attempt);
-  if (container.phase === "running") {
-    if (instance.entry.desired === "running") setMessage(instance, undefined);
-    return;
-  }
-  if (!instance.isCompleted) {
-    containerEnded(instance, container, now);
-    return;
-  }
-  instance.container = {
-    kind: "ended",
-    attempt,
-    exitCode: container.exitCode,
-    ranMs: 0,
-    isSettled: true,
+/** Both by name and by id: an attempt that a container names is its own. */
+function isOf(instance: Instance, part: Part): (container: ObservedContainer) => boolean {
+  return ({ id, labels }) => {
+    const owner = ownerOf(labels);
+    if (owner?.container !== part.name) return false;
+    return id === containerIdOf(instance.entry.terms, part.index, owner.attempt);
   };
+}
+
+function adopt(instance: Instance, part: Part, container: ObservedContainer | undefined, now: Instant): void {
+  const entry = entryOf(instance, part);
+  part.isBegun = entry.phase !== "waiting";
+  if (container === undefined) {
+    adoptMissing(instance, part, now);
+    return;
+  }
+  const attempt = defined(ownerOf(container.labels), "the owner of a container of ours").attempt;
+  if (attempt > entry.attempt) amendPart(instance, part, { attempt });
+  part.isBegun = true;
+  part.state = stateOf(container, attempt, instance, now);
+  if (container.phase === "created") return;
+  const isNews = attempt > entry.startedAttempt;
+  noteStart(instance, part, attempt);
+  if (container.phase === "running") {
+    if (isNews) beginProbing(instance, part, now);
+    else resumeProbing(instance, part, now);
+    if (instance.entry.desired === "running" && isNews) setPartMessage(instance, part, undefined);
+    return;
+  }
+  // What is older than the newest attempt has been judged before, perhaps in another network.
+  if (attempt < entry.attempt) part.hasStarted = false;
+  else if (!entry.isDone) {
+    containerEnded(instance, part, container, now);
+    return;
+  }
+  part.state = { kind: "ended", attempt, exitCode: container.exitCode, ranMs: 0, isSettled: true };
 }
 
 /** As it was before an end is applied to it: what ended must have run. */
 function stateOf(
   container: ObservedContainer,
   attempt: number,
-  endpoint: ObservedEndpoint | undefined,
+  { endpoint }: Instance,
   now: Instant,
-): ContainerState {
+): RunState {
   if (container.phase !== "created") return { kind: "running", attempt, since: now };
   // A container that was to join a network which is gone cannot start any more.
-  return endpoint === undefined ? { kind: "unsure", attempt } : { kind: "created", attempt };
+  return endpoint === "ready" ? { kind: "created", attempt } : { kind: "unsure", attempt };
 }
 
-/** No container: the promise is started again, unless it ran and is to run only once. */
-function adoptMissing(instance: Instance, now: Instant): void {
-  const { entry } = instance;
-  if (entry.desired === "released" || instance.isCompleted) return;
-  if (entry.startedAttempt !== entry.attempt) return;
-  instance.container = { kind: "running", attempt: entry.attempt, since: now };
-  containerEnded(instance, undefined, now);
+/** No container: it is started again, unless it ran and is to run only once. */
+function adoptMissing(instance: Instance, part: Part, now: Instant): void {
+  const { attempt, isDone, startedAttempt } = entryOf(instance, part);
+  if (instance.entry.desired === "released" || isDone || startedAttempt !== attempt) return;
+  part.state = { kind: "running", attempt, since: now };
+  containerEnded(instance, part, undefined, now);
 }
 
-/** What a list shows that no promise wants; `skips` says of which promises the list is too old to tell. */
+/** What a list shows that no promise wants; `skips` says of which containers the list is too old to tell. */
 export function straysOf(
   instances: ReadonlyMap<PromiseId, Instance>,
   containers: readonly ObservedContainer[],
-  skips: (instance: Instance) => boolean,
+  skips: (part: Part) => boolean,
 ): readonly SweepTarget[] {
   const strays: SweepTarget[] = [];
   for (const { id, labels } of containers) {
@@ -131,12 +140,14 @@ export function straysOf(
     if (owner === undefined) continue;
     const instance = instances.get(owner.promise);
     if (instance !== undefined) {
-      if (skips(instance)) continue;
-      const { container, entry } = instance;
-      const isOurs = container.kind !== "none" && containerIdOf(entry.terms, container.attempt) === id;
-      if (isOurs) continue;
+      const part = instance.parts.find(({ name }) => name === owner.container);
+      if (part !== undefined && (skips(part) || isRunOf(instance, part, id))) continue;
     }
     strays.push({ what: "container", id });
   }
   return strays;
+}
+
+function isRunOf({ entry }: Instance, { index, state }: Part, id: string): boolean {
+  return state.kind !== "none" && containerIdOf(entry.terms, index, state.attempt) === id;
 }

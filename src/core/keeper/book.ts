@@ -3,7 +3,7 @@ import type { GroupId, PromiseId } from "../../model/ids.ts";
 import type { CohortRef } from "../../model/promise.ts";
 import type { Instant } from "../machine.ts";
 import type { Effects } from "./effects.ts";
-import { amend, createInstance, setMessage, type Instance } from "./instance.ts";
+import { amend, createInstance, setMessage, setPartMessage, type Instance } from "./instance.ts";
 import {
   sameCohort,
   type BookEntry,
@@ -13,7 +13,8 @@ import {
   type Tombstone,
 } from "./messages.ts";
 import type { KeeperOptions } from "./options.ts";
-import { resend, stoppedReport } from "./report.ts";
+import { freshEntries } from "./part.ts";
+import { noteReported, resend, stoppedReport } from "./report.ts";
 import { Tombstones } from "./tombstones.ts";
 import { portsOf, requestOf } from "../../model/template.ts";
 
@@ -21,6 +22,8 @@ export class Book {
   readonly #options: KeeperOptions;
   /** In order of admission. */
   readonly #instances = new Map<PromiseId, Instance>();
+  /** Promises of each slot, in order of admission. */
+  readonly #slots = new Map<string, Set<PromiseId>>();
   readonly #tombstones: Tombstones;
   /** Ids of all promises that were released and are remembered, in the book or as tombstones. */
   readonly #released = new Set<PromiseId>();
@@ -51,11 +54,9 @@ export class Book {
     for (const { promise } of tombstones) this.#released.add(promise);
     for (const instance of instances) {
       const { entry } = instance;
-      this.#instances.set(entry.terms.id, instance);
+      this.#add(instance);
       if (entry.desired === "released") this.#released.add(entry.terms.id);
       this.#nextOrder = Math.max(this.#nextOrder, entry.order + 1);
-      // What was stored may be more than what was reported under its number.
-      instance.reported = "";
       resend(instance, now);
     }
   }
@@ -73,6 +74,7 @@ export class Book {
       if (known !== undefined) {
         // Written once more, so that this answer too comes after a commit that holds the promise.
         known.isDirty = true;
+        known.isStirred = true;
         continue;
       }
       const instance = createInstance({
@@ -81,18 +83,18 @@ export class Book {
         cohort: input.cohort,
         order: this.#nextOrder++,
         desired: "running",
-        attempt: 0,
-        startedAttempt: -1,
-        starts: 0,
+        containers: freshEntries(terms.template),
         phase: "admitted",
+        ready: false,
         seq: 1,
         sinceMs: this.wallMs(now),
       });
-      instance.isAttemptFresh = true;
+      for (const part of instance.parts) part.isAttemptFresh = true;
+      noteReported(instance);
       instance.isDirty = true;
       // The answer to the award is as good as a first report.
       instance.ackedSeq = 1;
-      this.#instances.set(terms.id, instance);
+      this.#add(instance);
       effects.event({ name: "admitted", promise: terms.id });
     }
     effects.afterPersist({ kind: "admission", admitted, refused });
@@ -116,14 +118,20 @@ export class Book {
     if (instance.entry.desired === "released") {
       // Asked again: the steward may not have heard the report that it is stopped.
       if (instance.entry.phase === "stopped") resend(instance, now);
+      instance.isStirred = true;
       return;
     }
     amend(instance, { desired: "released", releaseReason: reason });
     setMessage(instance, undefined);
     instance.isDirty = true;
+    instance.isStirred = true;
     instance.retryAt = undefined;
-    instance.stepFailures = 0;
-    instance.ending = undefined;
+    instance.networkFailures = 0;
+    for (const part of instance.parts) {
+      part.retryAt = undefined;
+      part.stepFailures = 0;
+      setPartMessage(instance, part, undefined);
+    }
     effects.event({ name: "releasing", promise, reason });
   }
 
@@ -136,12 +144,22 @@ export class Book {
     }
   }
 
+  /** The oldest promise of the slot that is not gone from it, when that is another one. */
+  blockerOf({ entry, slot }: Instance): PromiseId | undefined {
+    for (const promise of this.#slots.get(slot) ?? []) {
+      if (promise === entry.terms.id) return undefined;
+      if (this.#instances.get(promise)?.entry.phase !== "stopped") return promise;
+    }
+    return undefined;
+  }
+
   changeCohort(cohort: CohortRef, now: Instant): void {
     for (const instance of this.ofGroup(cohort.group)) {
       const { cohort: known } = instance.entry;
       if (cohort.epoch < known.epoch || sameCohort(cohort, known)) continue;
       amend(instance, { cohort });
       instance.isDirty = true;
+      instance.isStirred = true;
       resend(instance, now);
     }
   }
@@ -152,8 +170,9 @@ export class Book {
 
   ack(promise: PromiseId, seq: number): void {
     const instance = this.#instances.get(promise);
-    if (instance !== undefined && seq <= instance.entry.seq)
-      instance.ackedSeq = Math.max(instance.ackedSeq, seq);
+    if (instance === undefined || seq > instance.entry.seq) return;
+    instance.ackedSeq = Math.max(instance.ackedSeq, seq);
+    instance.isStirred = true;
   }
 
   /** Takes a stopped promise out of the book once it is acked or too old; the answer says when to look again. */
@@ -163,6 +182,8 @@ export class Book {
     if (!isAcked && now < instance.forgetAt) return instance.forgetAt;
     const promise = instance.entry.terms.id;
     this.#instances.delete(promise);
+    this.#slots.get(instance.slot)?.delete(promise);
+    if (this.#slots.get(instance.slot)?.size === 0) this.#slots.delete(instance.slot);
     instance.isDirty = false;
     effects.record(this.#tombstones.add(promise, this.wallMs(now)));
     effects.event({ name: "forgotten", promise, isAcked });
@@ -179,6 +200,14 @@ export class Book {
     const removed = this.#tombstones.prune(this.wallMs(now));
     for (const promise of removed) this.#released.delete(promise);
     effects.remove(removed);
+  }
+
+  #add(instance: Instance): void {
+    const { id } = instance.entry.terms;
+    this.#instances.set(id, instance);
+    const slot = this.#slots.get(instance.slot);
+    if (slot === undefined) this.#slots.set(instance.slot, new Set([id]));
+    else slot.add(id);
   }
 
   summary(): readonly HeldPromise[] {

@@ -20,28 +20,40 @@ export function endpointIdOf(terms: PromiseTerms): string {
   return `${safe === "" ? "x" : safe}-${terms.replica}-${hash64(terms.id)}`;
 }
 
-/** The endpoint's id and the attempt; never the same for two runs. */
-export function containerIdOf(terms: PromiseTerms, attempt: number): string {
-  return `${endpointIdOf(terms)}-${attempt}`;
+/** The endpoint's id, the container's place among the template's, and the attempt; never the same for two runs. */
+export function containerIdOf(terms: PromiseTerms, index: number, attempt: number): string {
+  return `${endpointIdOf(terms)}-${index}-${attempt}`;
 }
 
-export function containerLabels(terms: PromiseTerms, attempt: number): Readonly<Record<string, string>> {
+export function containerLabels(
+  terms: PromiseTerms,
+  container: string,
+  attempt: number,
+): Readonly<Record<string, string>> {
   return {
     [promiseLabel]: terms.id,
+    [containerLabel]: container,
     [attemptLabel]: String(attempt),
     [deploymentLabel]: `${terms.namespace}/${terms.name}`,
     [replicaLabel]: String(terms.replica),
   };
 }
 
-/** Which run of which promise a container is; undefined when the keeper did not make it. */
-export function ownerOf(
-  labels: Readonly<Record<string, string>>,
-): { readonly promise: PromiseId; readonly attempt: number } | undefined {
+/** Whose run a container is. */
+export interface ContainerOwner {
+  readonly promise: PromiseId;
+  /** The container's name in the template. */
+  readonly container: string;
+  readonly attempt: number;
+}
+
+/** Undefined when the keeper did not make it. */
+export function ownerOf(labels: Readonly<Record<string, string>>): ContainerOwner | undefined {
   const promise = labels[promiseLabel];
+  const container = labels[containerLabel];
   const attempt = Number(labels[attemptLabel]);
-  if (promise === undefined || !Number.isSafeInteger(attempt)) return undefined;
-  return { promise, attempt };
+  if (promise === undefined || container === undefined || !Number.isSafeInteger(attempt)) return undefined;
+  return { promise, container, attempt };
 }
 
 /** FNV-1a, 64 bits, as 16 hex digits. */

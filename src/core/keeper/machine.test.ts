@@ -13,7 +13,7 @@ import type {
   StepName,
 } from "./messages.ts";
 import { keeperDefaults } from "./options.ts";
-import { simulatedTerms } from "./simulated-node.ts";
+import { simulatedTerms } from "./simulated-terms.ts";
 
 const cohort: CohortRef = { group: "g", deployment: "d", epoch: 1, voters: ["n1"] };
 const web = simulatedTerms(1, 0, "always");
@@ -50,11 +50,12 @@ class Bench {
     return this.feed({ kind: "release", promises: [promise], reason: "scaled down", cohort });
   }
 
-  done(step: StepName, promise = web.id): this {
+  done(step: StepName, promise = web.id, container = "main"): this {
     return this.feed({
       kind: "step-done",
       promise,
       step,
+      ...(step === "attach" || step === "detach" ? {} : { container }),
       networkNamespace: "/netns/1",
       imageDigest: "sha256:1",
     });
@@ -62,7 +63,9 @@ class Bench {
 
   fail(step: StepName, error: Partial<StepFailure> = {}): this {
     const failure = { code: "failed", message: "no luck", permanent: false, ...error };
-    return this.feed({ kind: "step-failed", promise: web.id, step, error: failure });
+    const isNetwork = step === "attach" || step === "detach";
+    const container = isNetwork ? {} : { container: "main" };
+    return this.feed({ kind: "step-failed", promise: web.id, step, ...container, error: failure });
   }
 
   ended(attempt: number, exitCode: number, terms = web): this {
@@ -81,7 +84,7 @@ class Bench {
 
   get steps(): string[] {
     return this.effects.flatMap((effect) =>
-      effect.kind === "step" ? [`${effect.step} ${effect.attempt}`] : [],
+      effect.kind === "step" ? [`${effect.step} ${effect.container?.attempt ?? ""}`.trim()] : [],
     );
   }
 
@@ -104,7 +107,12 @@ function container(
   end: { exitCode?: number } = {},
   terms = web,
 ): ObservedContainer {
-  return { id: containerIdOf(terms, attempt), labels: containerLabels(terms, attempt), phase, ...end };
+  return {
+    id: containerIdOf(terms, 0, attempt),
+    labels: containerLabels(terms, "main", attempt),
+    phase,
+    ...end,
+  };
 }
 
 const endpoint = { id: endpointIdOf(web), networkNamespace: "/netns/1" };
@@ -115,7 +123,7 @@ describe("starting", () => {
     expect(bench.kinds[0]).toBe("persist");
     expect(bench.kinds.toSorted()).toEqual(["admission", "persist", "step"]);
     expect(bench.steps).toEqual(["ensure-image 0"]);
-    expect(bench.done("ensure-image").steps).toEqual(["attach 0"]);
+    expect(bench.done("ensure-image").steps).toEqual(["attach"]);
     expect(bench.done("attach").steps).toEqual(["create 0"]);
     expect(bench.done("create").steps).toEqual(["start 0"]);
     bench.done("start");
@@ -142,7 +150,7 @@ describe("starting", () => {
     expect(bench.steps.length).toBe(keeperDefaults.stepsMax);
     bench.done("ensure-image", "g/0");
     // The pull that ended makes room for another, and its promise goes on in a lane of its own.
-    expect(bench.steps).toEqual(["attach 0", "ensure-image 0"]);
+    expect(bench.steps).toEqual(["attach", "ensure-image 0"]);
     bench.feed({ kind: "stop-all", reason: "leaving" });
     expect(bench.kinds.filter((kind) => kind === "abort").length).toBe(keeperDefaults.stepsMax);
   });
@@ -154,7 +162,7 @@ describe("starting", () => {
     expect(bench.steps).toEqual([]);
     expect(bench.reports).toEqual([`admitted 0 waits until ${web.id} is gone from this node`]);
     bench.done("stop").ended(0, 143).done("remove");
-    expect(bench.steps).toEqual(["detach 0"]);
+    expect(bench.steps).toEqual(["detach"]);
     bench.done("detach");
     expect(bench.steps).toEqual(["ensure-image 0"]);
   });
@@ -270,7 +278,7 @@ describe("release", () => {
     bench.done("kill");
     expect(bench.at(2_999).steps).toEqual([]);
     expect(bench.at(3_000).steps).toEqual(["remove 0"]);
-    expect(bench.done("remove").steps).toEqual(["detach 0"]);
+    expect(bench.done("remove").steps).toEqual(["detach"]);
     expect(bench.done("detach").reports).toEqual(["stopped 0"]);
     expect(bench.machine.summary()).toEqual([]);
     const { seq } = defined(bench.machine.get(web.id), "the promise").report;
@@ -377,7 +385,7 @@ describe("a new agent", () => {
   test("starts what is missing, with a new id and a new network", () => {
     const bench = after(new Bench().admit(web).up(), [], []);
     bench.done("remove").done("ensure-image");
-    expect(bench.steps).toEqual(["attach 1"]);
+    expect(bench.steps).toEqual(["attach"]);
   });
 
   test("does not run again what ran once and was to", () => {
@@ -401,7 +409,7 @@ describe("a new agent", () => {
       endpoints: [stray],
     });
     const swept = bench.effects.flatMap((effect) => (effect.kind === "sweep" ? [effect.target.id] : []));
-    expect(swept).toEqual([containerIdOf(other, 0), endpointIdOf(other)]);
+    expect(swept).toEqual([containerIdOf(other, 0, 0), endpointIdOf(other)]);
   });
 
   test("removes what a step of its predecessor left behind later", () => {
@@ -416,10 +424,10 @@ describe("a new agent", () => {
     const containers = [container(0, "running"), container(1, "created"), container(3, "exited", {}, other)];
     bench.feed({ kind: "observed", observation, containers, endpoints: [endpoint, late] });
     const swept = bench.effects.flatMap((effect) => (effect.kind === "sweep" ? [effect.target.id] : []));
-    expect(swept).toEqual([containerIdOf(web, 1), containerIdOf(other, 3), endpointIdOf(other)]);
+    expect(swept).toEqual([containerIdOf(web, 0, 1), containerIdOf(other, 0, 3), endpointIdOf(other)]);
     expect(bench.steps).toEqual([]);
     // A failed sweep is tried again by itself.
-    const target = { what: "container", id: containerIdOf(web, 1) } as const;
+    const target = { what: "container", id: containerIdOf(web, 0, 1) } as const;
     const error = { code: "failed", message: "busy", permanent: false };
     bench.feed({ kind: "sweep-ended", target, error });
     const failedAt = bench.now;
@@ -445,14 +453,14 @@ describe("a new agent", () => {
 describe("names", () => {
   test("are safe, readable, and different for each run of each promise", () => {
     const odd = { ...web, name: `-Shop_${"x".repeat(80)}` };
-    for (const id of [containerIdOf(web, 12), containerIdOf(odd, 1_000_000), endpointIdOf(odd)])
+    for (const id of [containerIdOf(web, 0, 12), containerIdOf(odd, 0, 1_000_000), endpointIdOf(odd)])
       expect(id).toMatch(/^[a-z0-9][a-z0-9.-]{0,126}$/);
-    expect(containerIdOf(web, 0)).toStartWith("web-0-");
+    expect(containerIdOf(web, 0, 0)).toStartWith("web-0-");
     const ids = [
-      containerIdOf(web, 0),
-      containerIdOf(web, 1),
-      containerIdOf({ ...web, id: "g/2" }, 0),
-      containerIdOf({ ...web, id: "h/1" }, 0),
+      containerIdOf(web, 0, 0),
+      containerIdOf(web, 0, 1),
+      containerIdOf({ ...web, id: "g/2" }, 0, 0),
+      containerIdOf({ ...web, id: "h/1" }, 0, 0),
     ];
     expect(new Set(ids).size).toBe(4);
   });

@@ -11,19 +11,22 @@ import { adoptAll, straysOf } from "./adoption.ts";
 import { Book, sortRecords } from "./book.ts";
 import { containerIdOf, endpointIdOf, ownerOf } from "./container-ids.ts";
 import { Effects } from "./effects.ts";
-import { laneOf, nextMove, phaseOf, setMessage, type Instance, type Lane } from "./instance.ts";
+import { containerEnded } from "./ends.ts";
+import { entryOf, phaseOf, type Instance } from "./instance.ts";
 import type {
   BookView,
   HeldPromise,
   KeeperEffect,
   KeeperInput,
   ObservedContainer,
-  StepName,
   SweepTarget,
 } from "./messages.ts";
 import type { KeeperOptions } from "./options.ts";
-import { containerEnded, renewAttempt, settleEnd, stepBegun, stepDone, stepFailed } from "./progress.ts";
-import { noteNews, resend, takeDueReport, viewOf } from "./report.ts";
+import type { Part } from "./part.ts";
+import { Pass } from "./pass.ts";
+import { probed } from "./probing.ts";
+import { networkStepDone, networkStepFailed, partStepDone, partStepFailed } from "./progress.ts";
+import { resend, viewOf } from "./report.ts";
 import { Sweeps } from "./sweeps.ts";
 
 type Input<Kind extends KeeperInput["kind"]> = Extract<KeeperInput, { readonly kind: Kind }>;
@@ -32,6 +35,7 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
   readonly #options: KeeperOptions;
   readonly #book: Book;
   readonly #sweeps = new Sweeps();
+  readonly #pass: Pass;
   #effects = new Effects();
   #isStarted = false;
   /** Ends told before the start. */
@@ -48,6 +52,7 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
   constructor(options: KeeperOptions) {
     this.#options = options;
     this.#book = new Book(options);
+    this.#pass = new Pass({ book: this.#book, nextSerial: () => ++this.#serial }, options);
   }
 
   step(input: KeeperInput, now: Instant): readonly KeeperEffect[] {
@@ -105,18 +110,22 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
         this.#book.changeCohort(input.cohort, now);
         return;
       case "inquired":
-        for (const instance of this.#book.ofGroup(input.group)) resend(instance, now);
+        for (const instance of this.#book.ofGroup(input.group)) {
+          resend(instance, now);
+          instance.isStirred = true;
+        }
         return;
       case "acked":
         for (const { promise, seq } of input.acks) this.#book.ack(promise, seq);
         return;
-      case "step-done": {
-        const instance = this.#takeInFlight(input.promise, input.step);
-        if (instance !== undefined) stepDone(instance, input, now, this.#options);
+      case "step-done":
+        this.#stepDone(input, now);
         return;
-      }
       case "step-failed":
         this.#stepFailed(input, now);
+        return;
+      case "probed":
+        this.#probed(input, now);
         return;
       case "sweep-ended":
         this.#sweepEnded(input, now);
@@ -151,21 +160,61 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
     this.#early = [];
   }
 
-  /** The instance that this step is under way for; undefined for an answer nobody waits for. */
-  #takeInFlight(promise: PromiseId, step: StepName): Instance | undefined {
+  /** What this step is under way for; undefined for an answer nobody waits for. */
+  #takeUnderWay({
+    promise,
+    step,
+    container,
+  }: Input<"step-done" | "step-failed">): { instance: Instance; part: Part | undefined } | undefined {
     const instance = this.#book.instances.get(promise);
-    if (instance?.inFlight !== step) return undefined;
-    instance.touched = ++this.#serial;
-    return instance;
+    const part = instance?.parts.find(({ name }) => name === container);
+    if (instance === undefined || (container !== undefined && part === undefined)) return undefined;
+    const underWay = part === undefined ? instance.inFlight : part.inFlight;
+    if (underWay?.step !== step) return undefined;
+    instance.isStirred = true;
+    if (part !== undefined) part.touched = ++this.#serial;
+    this.#pass.stepEnded(underWay.lane);
+    return { instance, part };
+  }
+
+  #stepDone(input: Input<"step-done">, now: Instant): void {
+    const found = this.#takeUnderWay(input);
+    if (found === undefined) return;
+    const { instance, part } = found;
+    if (part === undefined) networkStepDone(instance, input);
+    else partStepDone(instance, part, input, now, this.#options);
   }
 
   #stepFailed(input: Input<"step-failed">, now: Instant): void {
-    const { promise, step, error } = input;
-    const instance = this.#takeInFlight(promise, step);
-    if (instance === undefined) return;
-    stepFailed(instance, step, error, now, this.#options);
+    const found = this.#takeUnderWay(input);
+    if (found === undefined) return;
+    const { instance, part } = found;
+    const { promise, step, container, error } = input;
+    if (part === undefined) networkStepFailed(instance, step, error, now, this.#options);
+    else partStepFailed(instance, part, { step, error }, now, this.#options);
     const { code, message } = error;
-    this.#effects.event({ name: "step-failed", promise, step, code, message });
+    const where = container === undefined ? { promise, step } : { promise, step, container };
+    this.#effects.event({ name: "step-failed", ...where, code, message });
+  }
+
+  #probed(input: Input<"probed">, now: Instant): void {
+    this.#pass.probeEnded();
+    const instance = this.#book.instances.get(input.promise);
+    const part = instance?.parts.find(({ name }) => name === input.container);
+    if (instance === undefined || part === undefined) return;
+    instance.isStirred = true;
+    const { state } = part;
+    if (state.kind === "none") return;
+    if (containerIdOf(instance.entry.terms, part.index, state.attempt) !== input.containerId) return;
+    const before = entryOf(instance, part).ready;
+    const wasEnding = part.ending !== undefined;
+    probed(instance, part, input, now);
+    const { promise, container } = input;
+    const cause = `${input.purpose} probe: ${input.detail}`;
+    const { ready } = entryOf(instance, part);
+    if (ready !== before) this.#effects.event({ name: "readiness", promise, container, ready, cause });
+    if (part.ending !== undefined && !wasEnding)
+      this.#effects.event({ name: "ending", promise, container, cause });
   }
 
   #sweep(target: SweepTarget, now: Instant): void {
@@ -181,12 +230,13 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
 
   #containerEnded(status: ObservedContainer, now: Instant): void {
     const owner = ownerOf(status.labels);
-    if (owner === undefined) return;
-    const instance = this.#book.instances.get(owner.promise);
-    if (instance === undefined || instance.container.kind === "none") return;
-    if (instance.container.attempt !== owner.attempt) return;
-    instance.touched = ++this.#serial;
-    containerEnded(instance, status, now);
+    const instance = owner === undefined ? undefined : this.#book.instances.get(owner.promise);
+    const part = instance?.parts.find(({ name }) => name === owner?.container);
+    if (instance === undefined || part === undefined || part.state.kind === "none") return;
+    if (part.state.attempt !== owner?.attempt) return;
+    part.touched = ++this.#serial;
+    instance.isStirred = true;
+    containerEnded(instance, part, status, now);
   }
 
   /** Compares the picture with the list. What changed since the list was asked for is left to the next one. */
@@ -196,8 +246,7 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
     this.#lastObservation = input.observation;
     this.#observeAt = now + this.#options.observeIntervalMs;
     const { instances } = this.#book;
-    const skips = (instance: Instance): boolean =>
-      instance.inFlight !== undefined || instance.touched > input.observation;
+    const skips = (part: Part): boolean => part.inFlight !== undefined || part.touched > input.observation;
     for (const target of straysOf(instances, input.containers, skips)) this.#sweep(target, now);
     const wanted = new Set<string>();
     for (const { entry } of instances.values()) wanted.add(endpointIdOf(entry.terms));
@@ -205,103 +254,26 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
       if (!wanted.has(id)) this.#sweep({ what: "endpoint", id }, now);
     const statusById = new Map(input.containers.map((one) => [one.id, one]));
     for (const instance of instances.values()) {
-      const { container, entry } = instance;
-      if (skips(instance) || container.kind !== "running") continue;
-      const containerId = containerIdOf(entry.terms, container.attempt);
-      const status = statusById.get(containerId);
-      if (status?.phase === "running") continue;
-      containerEnded(instance, status, now);
-      const promise = entry.terms.id;
-      this.#effects.event({ name: "vanished", promise, containerId });
-    }
-  }
-
-  /** One pass over the whole book, oldest promise first: what follows from the picture as it is. */
-  #advance(now: Instant): void {
-    this.#deadline = undefined;
-    const lanes = this.#lanesInUse();
-    /** Slot to the oldest promise that is not gone from it. */
-    const occupied = new Map<string, PromiseId>();
-    for (const instance of this.#book.instances.values()) {
-      if (instance.retryAt !== undefined && now >= instance.retryAt) instance.retryAt = undefined;
-      settleEnd(instance, now, this.#options);
-      renewAttempt(instance);
-      this.#move(instance, now, occupied.get(instance.slot), lanes);
-      this.#report(instance, now);
-      const { phase, terms } = instance.entry;
-      if (phase === "stopped") this.#wakeAt(this.#book.forgetStopped(instance, this.#effects, now));
-      else if (!occupied.has(instance.slot)) occupied.set(instance.slot, terms.id);
-    }
-    this.#book.collectChanges(this.#effects, now);
-    for (const target of this.#sweeps.begin(now)) this.#effects.atOnce({ kind: "sweep", target });
-    this.#wakeAt(this.#sweeps.deadline());
-    this.#observe(now);
-  }
-
-  #lanesInUse(): Record<Lane, number> {
-    const lanes = { image: 0, start: 0, stop: 0 };
-    for (const instance of this.#book.instances.values())
-      if (instance.inFlight !== undefined) lanes[laneOf(instance, instance.inFlight)]++;
-    return lanes;
-  }
-
-  #move(instance: Instance, now: Instant, blocker: PromiseId | undefined, lanes: Record<Lane, number>): void {
-    const move = nextMove(instance, now, blocker !== undefined);
-    switch (move.kind) {
-      case "rest":
-        return;
-      case "wait":
-        this.#wakeAt(move.until);
-        return;
-      case "blocked":
-        setMessage(instance, `waits until ${blocker} is gone from this node`);
-        return;
-      case "abort":
-        instance.isAborting = true;
-        this.#effects.atOnce({
-          kind: "abort",
-          promise: instance.entry.terms.id,
-        });
-        return;
-      case "step": {
-        const lane = laneOf(instance, move.step);
-        // The end of one of those under way brings the next pass.
-        if (lanes[lane] >= this.#options.stepsMax) return;
-        lanes[lane]++;
-        this.#begin(instance, move.step);
+      const { entry, parts } = instance;
+      for (const part of parts) {
+        if (skips(part) || part.state.kind !== "running") continue;
+        const containerId = containerIdOf(entry.terms, part.index, part.state.attempt);
+        const status = statusById.get(containerId);
+        if (status?.phase === "running") continue;
+        instance.isStirred = true;
+        containerEnded(instance, part, status, now);
+        this.#effects.event({ name: "vanished", promise: entry.terms.id, containerId });
       }
     }
   }
 
-  #begin(instance: Instance, step: StepName): void {
-    stepBegun(instance, step);
-    instance.touched = ++this.#serial;
-    const { container, entry, networkNamespace } = instance;
-    const attempt = container.kind === "none" ? entry.attempt : container.attempt;
-    const effect: KeeperEffect = {
-      kind: "step",
-      step,
-      promise: entry.terms.id,
-      terms: entry.terms,
-      attempt,
-      containerId: containerIdOf(entry.terms, attempt),
-      endpointId: endpointIdOf(entry.terms),
-      ...(step === "create" && networkNamespace !== undefined ? { networkNamespace } : {}),
-    };
-    // A clean entry is on disk, or will be before this is carried out.
-    if (instance.isDirty) this.#effects.afterPersist(effect);
-    else this.#effects.atOnce(effect);
-  }
-
-  #report(instance: Instance, now: Instant): void {
-    noteNews(instance, now, this.#book.wallMs(now), this.#options);
-    this.#wakeAt(instance.startingReportAt);
-    const report = takeDueReport(instance, now, this.#options);
-    this.#wakeAt(instance.resendAt);
-    if (report === undefined) return;
-    const { cohort } = instance.entry;
-    this.#effects.afterPersist({ kind: "report", report, cohort });
-    if (instance.isDirty) this.#effects.event({ name: "phase", report });
+  /** What follows from the picture as it is. */
+  #advance(now: Instant): void {
+    this.#deadline = this.#pass.run(this.#effects, now);
+    this.#book.collectChanges(this.#effects, now);
+    for (const target of this.#sweeps.begin(now)) this.#effects.atOnce({ kind: "sweep", target });
+    this.#wakeAt(this.#sweeps.deadline());
+    this.#observe(now);
   }
 
   #observe(now: Instant): void {

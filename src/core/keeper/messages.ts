@@ -1,7 +1,34 @@
 /** What goes into the keeper and what comes out. All of it is plain data. */
 import type { GroupId, NodeId, PromiseId } from "../../model/ids.ts";
-import type { CohortRef, InstancePhase, InstanceReport, PromiseTerms } from "../../model/promise.ts";
-import type { PortSpec, Resources } from "../../model/spec.ts";
+import type { ProbeAction } from "../../model/probe.ts";
+import type {
+  CohortRef,
+  ContainerPhase,
+  InstancePhase,
+  InstanceReport,
+  PromiseTerms,
+} from "../../model/promise.ts";
+import type { ContainerTemplate, PortSpec, Resources } from "../../model/spec.ts";
+
+/** What the book keeps of one container of a promise. */
+export interface ContainerEntry {
+  /** The highest attempt that a container may have been created for; each run is another attempt. */
+  readonly attempt: number;
+  /** The last attempt that is known to have started; -1 before the first. */
+  readonly startedAttempt: number;
+  /** Successful starts; all but the first are restarts. */
+  readonly starts: number;
+  /** It ended and is not started again: an init container that succeeded, or by the restart policy. */
+  readonly isDone: boolean;
+  /** The startup probe of the newest run has succeeded, or there is none. */
+  readonly hasStartedUp: boolean;
+  readonly phase: ContainerPhase;
+  readonly ready: boolean;
+  readonly exitCode?: number;
+  readonly oomKilled?: boolean;
+  readonly message?: string;
+  readonly imageDigest?: string;
+}
 
 /** A promise as the book keeps it on disk. */
 export interface BookEntry {
@@ -13,20 +40,18 @@ export interface BookEntry {
   readonly order: number;
   readonly desired: "running" | "released";
   readonly releaseReason?: string;
-  /** The highest attempt that a container may have been created for; each run is another attempt. */
-  readonly attempt: number;
-  /** The last attempt that is known to have started; -1 before the first. */
-  readonly startedAttempt: number;
-  /** Successful starts; all but the first are restarts. */
-  readonly starts: number;
+  /** Init containers first, as in the template. */
+  readonly containers: readonly ContainerEntry[];
   readonly phase: InstancePhase;
+  readonly ready: boolean;
   /** Of the newest report. */
   readonly seq: number;
+  /** Of the last container that ended; the success of an init container does not count. */
   readonly exitCode?: number;
+  /** What the replica as a whole waits for or failed in. */
   readonly message?: string;
   /** Wall clock, milliseconds since 1970, when the phase began. */
   readonly sinceMs: number;
-  readonly imageDigest?: string;
 }
 
 /** What is left of a released promise, so that a late duplicate of its award is refused. */
@@ -47,6 +72,8 @@ export interface ObservedContainer {
   readonly phase: "created" | "running" | "exited" | "unknown";
   readonly exitCode?: number;
   readonly oomKilled?: boolean;
+  /** Why the node ended it, for people. */
+  readonly message?: string;
 }
 
 /** What of an endpoint the keeper looks at; the fabric port's Endpoint is one. */
@@ -56,14 +83,16 @@ export interface ObservedEndpoint {
 }
 
 export type StepName =
-  /** Have the promise's image on the node. Ended early by `abort`. */
+  /** Have the container's image on the node, by its pull policy. Ended early by `abort`. */
   | "ensure-image"
-  /** Make the endpoint. */
+  /** Make the replica's endpoint. */
   | "attach"
   /** Make the container, joined to the network namespace. */
   | "create"
   | "start"
-  /** SIGTERM to the container's program. */
+  /** Run the container's hook; given up at the stop timeout. */
+  | "pre-stop"
+  /** The stop signal to the container's program. */
   | "stop"
   /** SIGKILL to the container's program. */
   | "kill"
@@ -119,6 +148,8 @@ export type KeeperInput =
       readonly kind: "step-done";
       readonly promise: PromiseId;
       readonly step: StepName;
+      /** Name of the container that the step was for; undefined for `attach` and `detach`. */
+      readonly container?: string;
       /** Of `ensure-image`. */
       readonly imageDigest?: string;
       /** Of `attach`. */
@@ -128,6 +159,7 @@ export type KeeperInput =
       readonly kind: "step-failed";
       readonly promise: PromiseId;
       readonly step: StepName;
+      readonly container?: string;
       readonly error: StepFailure;
     }
   | {
@@ -135,6 +167,17 @@ export type KeeperInput =
       readonly target: SweepTarget;
       /** Undefined: it is gone. */
       readonly error?: StepFailure;
+    }
+  /** How a `probe` went; one of a container that is not there any more is ignored. */
+  | {
+      readonly kind: "probed";
+      readonly promise: PromiseId;
+      readonly container: string;
+      readonly containerId: string;
+      readonly purpose: ProbePurpose;
+      readonly isWell: boolean;
+      /** What was found, in words for people. */
+      readonly detail: string;
     }
   /** The runtime says so; repetitions and strangers are harmless, and it may come before `start`. */
   | { readonly kind: "container-ended"; readonly status: ObservedContainer }
@@ -173,10 +216,11 @@ export type KeeperEffect =
       readonly admitted: readonly PromiseId[];
       readonly refused: readonly PromiseId[];
     }
-  /** Begin this step; exactly one is under way per promise. Ends as `step-done` or `step-failed`. */
+  /** Begin this step; at most one is under way per container. Ends as `step-done` or `step-failed`. */
   | StepEffect
   /** Give up the `ensure-image` under way; it still ends as `step-done` or `step-failed`. */
-  | { readonly kind: "abort"; readonly promise: PromiseId }
+  | { readonly kind: "abort"; readonly promise: PromiseId; readonly container: string }
+  | ProbeEffect
   /** Remove what no promise wants. Ends as `sweep-ended`. */
   | { readonly kind: "sweep"; readonly target: SweepTarget }
   /** List the containers and endpoints and give them back as `observed`. */
@@ -194,12 +238,33 @@ export interface StepEffect {
   readonly step: StepName;
   readonly promise: PromiseId;
   readonly terms: PromiseTerms;
-  /** Which run the container is. */
-  readonly attempt: number;
-  readonly containerId: string;
   readonly endpointId: string;
+  /** What the step is for; undefined for `attach` and `detach`. */
+  readonly container?: ContainerRun;
   /** What the container joins; set for `create`. */
   readonly networkNamespace?: string;
+}
+
+/** One run of one container of a replica. */
+export interface ContainerRun {
+  readonly id: string;
+  readonly attempt: number;
+  /** Its name is unique in the replica. */
+  readonly template: ContainerTemplate;
+}
+
+export type ProbePurpose = "startup" | "readiness" | "liveness";
+
+/** Ask a running container whether it is well. Ends as `probed`, after `timeoutMs` at the latest. */
+export interface ProbeEffect {
+  readonly kind: "probe";
+  readonly promise: PromiseId;
+  readonly container: string;
+  readonly containerId: string;
+  readonly endpointId: string;
+  readonly purpose: ProbePurpose;
+  readonly action: ProbeAction;
+  readonly timeoutMs: number;
 }
 
 /** For logs and streams. */
@@ -226,8 +291,30 @@ export type KeeperEvent =
       readonly name: "step-failed";
       readonly promise: PromiseId;
       readonly step: StepName;
+      readonly container?: string;
       readonly code: string;
       readonly message: string;
+    }
+  | {
+      readonly name: "container-ended";
+      readonly promise: PromiseId;
+      readonly container: string;
+      readonly cause: string;
+    }
+  /** A container became ready, or is not any more. */
+  | {
+      readonly name: "readiness";
+      readonly promise: PromiseId;
+      readonly container: string;
+      readonly ready: boolean;
+      readonly cause: string;
+    }
+  /** A running container is to be ended, and its restart policy decides what follows. */
+  | {
+      readonly name: "ending";
+      readonly promise: PromiseId;
+      readonly container: string;
+      readonly cause: string;
     }
   | { readonly name: "sweeping"; readonly target: SweepTarget }
   | {
@@ -247,8 +334,8 @@ export interface BookView {
   readonly terms: PromiseTerms;
   readonly cohort: CohortRef;
   readonly desired: "running" | "released";
-  /** Which run the newest container is. */
-  readonly attempt: number;
+  /** As the template has them, init containers first, with the id of the newest run. */
+  readonly containers: readonly { readonly name: string; readonly isInit: boolean; readonly id: string }[];
   readonly releaseReason?: string;
   /** The newest state, which may not have been reported yet. */
   readonly report: InstanceReport;

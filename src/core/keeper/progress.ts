@@ -1,128 +1,140 @@
-/** How an instance changes when a step begins or ends and when its container ends. */
+/** How an instance changes when a step begins or ends. */
 import { defined } from "../../model/assert.ts";
 import type { Instant } from "../machine.ts";
-import { amend, setExitCode, setMessage, type ContainerState, type Instance } from "./instance.ts";
-import type { KeeperInput, ObservedContainer, StepFailure, StepName } from "./messages.ts";
+import { containerEnded } from "./ends.ts";
+import { amendPart, entryOf, setMessage, setPartMessage, type Instance } from "./instance.ts";
+import type { KeeperInput, StepFailure, StepName } from "./messages.ts";
 import type { KeeperOptions } from "./options.ts";
-import { crashDelayMs, describeEnd, failureDelayMs, shouldRestart } from "./restart.ts";
+import { noRun, type Part, type StepUnderWay } from "./part.ts";
+import { beginProbing } from "./probing.ts";
+import { failureDelayMs } from "./restart.ts";
 
 type StepDone = Extract<KeeperInput, { readonly kind: "step-done" }>;
 
-const none: ContainerState = { kind: "none" };
+export function networkStepBegun(instance: Instance, underWay: StepUnderWay): void {
+  instance.inFlight = underWay;
+  if (underWay.step !== "attach") return;
+  setMessage(instance, undefined);
+  instance.endpoint = "unsure";
+  // A new network is a new beginning: what its init containers did may be gone with the old one.
+  for (const part of instance.parts) {
+    part.hasStarted = false;
+    const { attempt, isDone } = entryOf(instance, part);
+    if (!part.isInit || !isDone) continue;
+    amendPart(instance, part, { isDone: false, attempt: part.isAttemptFresh ? attempt : attempt + 1 });
+    part.isAttemptFresh = true;
+    // Durable before the network is there, or the next agent takes it for the old one.
+    instance.isDirty = true;
+  }
+}
 
-export function stepBegun(instance: Instance, step: StepName): void {
-  instance.inFlight = step;
-  instance.isAborting = false;
+export function partStepBegun(instance: Instance, part: Part, underWay: StepUnderWay, now: Instant): void {
+  const { step } = underWay;
+  part.inFlight = underWay;
+  part.isAborting = false;
+  if (step === "pre-stop" || step === "stop" || step === "kill") {
+    sent(instance, part, step, now);
+    return;
+  }
   if (instance.entry.desired === "running") {
     // What it waited for before is over.
-    if (!instance.isBegun) setMessage(instance, undefined);
-    instance.isBegun = true;
+    if (!part.isBegun) setPartMessage(instance, part, undefined);
+    setMessage(instance, undefined);
+    part.isBegun = true;
   }
-  if (step === "attach") instance.endpoint = "unsure";
-  if (step === "create") {
-    instance.container = { kind: "unsure", attempt: instance.entry.attempt };
-    instance.isAttemptFresh = false;
-  }
+  if (step !== "create") return;
+  part.state = { kind: "unsure", attempt: entryOf(instance, part).attempt };
+  part.isAttemptFresh = false;
 }
 
-export function stepDone(instance: Instance, done: StepDone, now: Instant, options: KeeperOptions): void {
+/** The hook's time counts towards the stop timeout. */
+function sent(instance: Instance, part: Part, step: "pre-stop" | "stop" | "kill", now: Instant): void {
+  const { ending } = part;
+  part.ending = {
+    sent: step === "pre-stop" ? "hook" : step,
+    until: now,
+    killAt: ending?.killAt ?? now + instance.entry.terms.template.stopTimeoutMs,
+    cause: ending?.cause,
+  };
+}
+
+export function networkStepDone(instance: Instance, done: StepDone): void {
   instance.inFlight = undefined;
-  const { container, entry } = instance;
-  switch (done.step) {
-    case "ensure-image":
-      instance.hasImages = true;
-      if (done.imageDigest !== undefined) amend(instance, { imageDigest: done.imageDigest });
-      return;
-    case "attach":
-      instance.endpoint = "ready";
-      instance.networkNamespace = defined(done.networkNamespace, "the network namespace of an endpoint");
-      return;
-    case "create":
-      if (container.kind === "unsure") instance.container = { kind: "created", attempt: container.attempt };
-      return;
-    case "start":
-      started(instance, now);
-      return;
-    case "stop":
-      instance.ending = {
-        signal: "stop",
-        until: now + entry.terms.template.stopTimeoutMs,
-      };
-      return;
-    case "kill":
-      instance.ending = { signal: "kill", until: now + options.killGraceMs };
-      return;
-    case "remove":
-      instance.container = none;
-      return;
-    case "detach":
-      instance.endpoint = "none";
-      instance.networkNamespace = undefined;
+  instance.networkFailures = 0;
+  if (done.step === "attach") {
+    instance.endpoint = "ready";
+    instance.networkNamespace = defined(done.networkNamespace, "the network namespace of an endpoint");
+    return;
   }
+  instance.endpoint = "none";
+  instance.networkNamespace = undefined;
 }
 
-function started(instance: Instance, now: Instant): void {
-  const { container } = instance;
-  if (container.kind === "none") return;
-  const { attempt } = container;
-  noteStart(instance, attempt);
-  instance.ending = undefined;
-  // It may have ended before the answer to its start arrived.
-  if (container.kind === "ended") return;
-  instance.container = { kind: "running", attempt, since: now };
-  setMessage(instance, undefined);
-}
-
-/** The attempt is known to have run; counted once. */
-export function noteStart(instance: Instance, attempt: number): void {
-  const { startedAttempt, starts } = instance.entry;
-  instance.stepFailures = 0;
-  if (attempt <= startedAttempt) return;
-  amend(instance, { startedAttempt: attempt, starts: starts + 1 });
-}
-
-export function stepFailed(
+export function partStepDone(
   instance: Instance,
-  step: StepName,
-  error: StepFailure,
+  part: Part,
+  done: StepDone,
   now: Instant,
   options: KeeperOptions,
 ): void {
-  instance.inFlight = undefined;
-  const { container } = instance;
-  const isMissing = error.code === "no-such-container";
-  switch (step) {
+  part.inFlight = undefined;
+  const { state } = part;
+  switch (done.step) {
+    case "ensure-image":
+      part.hasImage = true;
+      if (done.imageDigest !== undefined) amendPart(instance, part, { imageDigest: done.imageDigest });
+      return;
+    case "create":
+      if (state.kind === "unsure") part.state = { kind: "created", attempt: state.attempt };
+      // The next run has to ask the registry again.
+      if (part.template.pull === "always") part.hasImage = false;
+      return;
     case "start":
-      if (container.kind === "ended") {
-        noteStart(instance, container.attempt);
-        return;
-      }
-      if (container.kind === "created" && !isMissing)
-        instance.container = { kind: "unsure", attempt: container.attempt };
-      if (isMissing) instance.container = none;
-      break;
-    case "stop":
+      started(instance, part, now);
+      return;
+    case "stop": {
+      // However long the hook took, the signal is given a moment.
+      const { stopTimeoutMs } = instance.entry.terms.template;
+      const least = now + Math.min(stopTimeoutMs, options.stopGraceMs);
+      waitForEnd(part, Math.max(least, part.ending?.killAt ?? now));
+      return;
+    }
     case "kill":
-      signalFailed(instance, step, error, now);
+      waitForEnd(part, now + options.killGraceMs);
       return;
     case "remove":
-      if (isMissing) {
-        instance.container = none;
-        return;
-      }
-      break;
-    case "ensure-image":
+      part.state = noRun;
+      part.ending = undefined;
+      return;
+    case "pre-stop":
     case "attach":
-    case "create":
     case "detach":
-      break;
   }
-  const isCleaning = step === "remove" || step === "detach";
-  // Once released, a failed start is of no interest: cleaning up goes on at once.
-  if (instance.entry.desired === "released" && !isCleaning) return;
-  instance.stepFailures++;
-  instance.retryAt = now + failureDelayMs(instance.stepFailures, error.permanent, options);
-  setMessage(instance, `cannot ${doing[step]}: ${error.message}`);
+}
+
+function waitForEnd(part: Part, until: Instant): void {
+  if (part.ending !== undefined) part.ending = { ...part.ending, until };
+}
+
+function started(instance: Instance, part: Part, now: Instant): void {
+  const { state } = part;
+  if (state.kind === "none") return;
+  noteStart(instance, part, state.attempt);
+  part.ending = undefined;
+  // It may have ended before the answer to its start arrived.
+  if (state.kind === "ended") return;
+  part.state = { kind: "running", attempt: state.attempt, since: now };
+  setPartMessage(instance, part, undefined);
+  beginProbing(instance, part, now);
+}
+
+/** The attempt is known to have run; counted once. */
+export function noteStart(instance: Instance, part: Part, attempt: number): void {
+  const { startedAttempt, starts } = entryOf(instance, part);
+  part.stepFailures = 0;
+  part.hasStarted = true;
+  if (attempt <= startedAttempt) return;
+  amendPart(instance, part, { startedAttempt: attempt, starts: starts + 1 });
 }
 
 const doing: Readonly<Record<StepName, string>> = {
@@ -130,73 +142,82 @@ const doing: Readonly<Record<StepName, string>> = {
   attach: "prepare the network",
   create: "create the container",
   start: "start the container",
+  "pre-stop": "run the hook before the stop",
   stop: "stop the container",
   kill: "kill the container",
   remove: "remove the container",
   detach: "remove the network",
 };
 
-/** A signal that cannot be sent is not waited for: the next, harder means follows. */
-function signalFailed(instance: Instance, signal: "stop" | "kill", error: StepFailure, now: Instant): void {
-  const { container } = instance;
-  if (error.code === "no-such-container") instance.container = none;
-  else if (error.code === "not-running" && container.kind === "running")
-    instance.container = {
-      kind: "ended",
-      attempt: container.attempt,
-      exitCode: undefined,
-      ranMs: now - container.since,
-      isSettled: false,
-    };
-  else instance.ending = { signal, until: now };
+export function networkStepFailed(
+  instance: Instance,
+  step: StepName,
+  error: StepFailure,
+  now: Instant,
+  options: KeeperOptions,
+): void {
+  instance.inFlight = undefined;
+  // Once released, a failed start is of no interest: cleaning up goes on at once.
+  if (instance.entry.desired === "released" && step === "attach") return;
+  instance.networkFailures++;
+  instance.retryAt = now + failureDelayMs(instance.networkFailures, error.permanent, options);
+  setMessage(instance, `cannot ${doing[step]}: ${error.message}`);
 }
 
-/** The container has ended; `status` is undefined when it is not even there any more. */
-export function containerEnded(
+export function partStepFailed(
   instance: Instance,
-  status: ObservedContainer | undefined,
+  part: Part,
+  { step, error }: { readonly step: StepName; readonly error: StepFailure },
+  now: Instant,
+  options: KeeperOptions,
+): void {
+  part.inFlight = undefined;
+  const { state } = part;
+  const isMissing = error.code === "no-such-container";
+  switch (step) {
+    case "start":
+      if (state.kind === "ended") {
+        noteStart(instance, part, state.attempt);
+        return;
+      }
+      if (state.kind === "created" && !isMissing) part.state = { kind: "unsure", attempt: state.attempt };
+      if (isMissing) part.state = noRun;
+      break;
+    case "pre-stop":
+    case "stop":
+    case "kill":
+      signalFailed(instance, part, { step, error }, now);
+      return;
+    case "remove":
+      if (isMissing) {
+        part.state = noRun;
+        part.ending = undefined;
+        return;
+      }
+      break;
+    case "ensure-image":
+    case "attach":
+    case "create":
+    case "detach":
+      break;
+  }
+  if (instance.entry.desired === "released" && step !== "remove") return;
+  part.stepFailures++;
+  part.retryAt = now + failureDelayMs(part.stepFailures, error.permanent, options);
+  setPartMessage(instance, part, `cannot ${doing[step]}: ${error.message}`);
+}
+
+/** A signal that cannot be sent is not waited for: the next, harder means follows. So is a hook that fails. */
+function signalFailed(
+  instance: Instance,
+  part: Part,
+  { step, error }: { readonly step: StepName; readonly error: StepFailure },
   now: Instant,
 ): void {
-  const { container } = instance;
-  if (container.kind === "none" || container.kind === "ended") return;
-  const ranMs = container.kind === "running" ? now - container.since : 0;
-  instance.container = {
-    kind: "ended",
-    attempt: container.attempt,
-    exitCode: status?.exitCode,
-    ranMs,
-    isSettled: false,
-  };
-  setExitCode(instance, status?.exitCode);
-  if (instance.entry.desired === "running") setMessage(instance, describeEnd(status));
-}
-
-/** Applies the restart policy to an end, once no step is under way. */
-export function settleEnd(instance: Instance, now: Instant, options: KeeperOptions): void {
-  const { container, entry } = instance;
-  if (container.kind !== "ended" || container.isSettled) return;
-  if (instance.inFlight !== undefined || entry.desired === "released") return;
-  instance.container = { ...container, isSettled: true };
-  if (container.ranMs >= options.backoffResetMs) instance.crashes = 0;
-  // A container that was made and ended without ever running is a failed start, which no policy forbids to repeat.
-  const hasRun = entry.startedAttempt === container.attempt;
-  const { restart } = entry.terms.template;
-  if (hasRun && !shouldRestart(restart, container.exitCode)) {
-    instance.isCompleted = true;
+  if (step === "pre-stop") return;
+  if (error.code === "no-such-container" || error.code === "not-running") {
+    containerEnded(instance, part, undefined, now);
     return;
   }
-  instance.crashes++;
-  const delayMs = crashDelayMs(instance.crashes, options);
-  if (delayMs > 0) instance.retryAt = Math.max(instance.retryAt ?? now, now + delayMs);
-}
-
-/** Each run is another attempt: a container id never means two runs (K5). */
-export function renewAttempt(instance: Instance): void {
-  const { container, entry } = instance;
-  if (instance.isAttemptFresh || instance.inFlight !== undefined) return;
-  if (entry.desired === "released" || instance.isCompleted) return;
-  if (container.kind === "running" || container.kind === "created") return;
-  amend(instance, { attempt: entry.attempt + 1 });
-  instance.isAttemptFresh = true;
-  instance.isDirty = true;
+  waitForEnd(part, now);
 }

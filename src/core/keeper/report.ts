@@ -1,30 +1,84 @@
 /** When a holder speaks of a promise, and what it says. */
 import type { Instant } from "../machine.ts";
 import type { PromiseId } from "../../model/ids.ts";
-import type { InstanceReport } from "../../model/promise.ts";
-import { amend, contentOf, phaseOf, reportedExitCode, type Instance } from "./instance.ts";
-import type { BookEntry, BookView } from "./messages.ts";
+import type { ContainerReport, InstanceReport } from "../../model/promise.ts";
+import { containerIdOf } from "./container-ids.ts";
+import { amend, amendPart, entryOf, phaseOf, type Instance } from "./instance.ts";
+import type { BookEntry, BookView, ContainerEntry } from "./messages.ts";
 import type { KeeperOptions } from "./options.ts";
+import { partPhaseOf } from "./part.ts";
 
 export function reportOf(entry: BookEntry): InstanceReport {
-  const { message, imageDigest } = entry;
-  const exitCode = reportedExitCode(entry);
+  const { containers, phase, ready, sinceMs } = entry;
+  const isStopping = phase === "stopping";
+  // How it ends is not news while it is being stopped: the report of the end brings it.
+  const exitCode = isStopping ? undefined : entry.exitCode;
+  const message = entry.message ?? troubleOf(entry);
+  const imageDigest = containers[entry.terms.template.initContainers.length]?.imageDigest;
   return {
     promise: entry.terms.id,
     seq: entry.seq,
-    phase: entry.phase,
-    restarts: Math.max(0, entry.starts - 1),
+    phase,
+    ready,
+    restarts: containers.reduce((sum, { starts }) => sum + Math.max(0, starts - 1), 0),
     ...(exitCode === undefined ? {} : { exitCode }),
     ...(message === undefined ? {} : { message }),
-    sinceMs: entry.sinceMs,
+    sinceMs,
     ...(imageDigest === undefined ? {} : { imageDigest }),
+    containers: isStopping || phase === "stopped" ? [] : containerReports(entry),
   };
 }
 
+function namesOf({ terms: { template } }: BookEntry): readonly string[] {
+  return [...template.initContainers, ...template.containers].map(({ name }) => name);
+}
+
+function containerReports(entry: BookEntry): readonly ContainerReport[] {
+  const names = namesOf(entry);
+  return entry.containers.map((container, index) => ({
+    name: names[index] ?? "",
+    isInit: index < entry.terms.template.initContainers.length,
+    phase: container.phase,
+    ready: container.ready,
+    restarts: Math.max(0, container.starts - 1),
+    ...(container.exitCode === undefined ? {} : { exitCode: container.exitCode }),
+    ...(container.oomKilled === undefined ? {} : { oomKilled: container.oomKilled }),
+    ...(container.message === undefined ? {} : { message: container.message }),
+    ...(container.imageDigest === undefined ? {} : { imageDigest: container.imageDigest }),
+  }));
+}
+
+/** The first container that has something to say; named where there are several. */
+function troubleOf(entry: BookEntry): string | undefined {
+  const names = namesOf(entry);
+  const isTold = ({ isDone, message }: ContainerEntry): boolean =>
+    message !== undefined && (!isDone || entry.phase === "completed");
+  const index = entry.containers.findIndex(isTold);
+  const message = entry.containers[index]?.message;
+  return message === undefined || names.length === 1 ? message : `${names[index]}: ${message}`;
+}
+
+/** Everything of a report but its number; equal contents need no new report. */
+function contentOf(entry: BookEntry): string {
+  return JSON.stringify({ ...reportOf(entry), seq: 0 });
+}
+
 export function viewOf(entry: BookEntry): BookView {
-  const { terms, cohort, desired, attempt, releaseReason } = entry;
-  const view = { terms, cohort, desired, attempt, report: reportOf(entry) };
+  const { terms, cohort, desired, releaseReason } = entry;
+  const isInit = (index: number): boolean => index < terms.template.initContainers.length;
+  const names = namesOf(entry);
+  const containers = entry.containers.map(({ attempt }, index) => ({
+    name: names[index] ?? "",
+    isInit: isInit(index),
+    id: containerIdOf(terms, index, attempt),
+  }));
+  const view = { terms, cohort, desired, containers, report: reportOf(entry) };
   return releaseReason === undefined ? view : { ...view, releaseReason };
+}
+
+/** An admission that was answered is as good as a report of what it says. */
+export function noteReported(instance: Instance): void {
+  instance.reported = contentOf(instance.entry);
 }
 
 /** Greater than any number a book counts up to: nothing is newer than that a promise is not here. */
@@ -36,9 +90,11 @@ export function stoppedReport(promise: PromiseId, sinceMs: number): InstanceRepo
     promise,
     seq: lastSeq,
     phase: "stopped",
+    ready: false,
     restarts: 0,
     message: "not in this node's book",
     sinceMs,
+    containers: [],
   };
 }
 
@@ -56,6 +112,13 @@ export function resend(instance: Instance, now: Instant): void {
 export function noteNews(instance: Instance, now: Instant, wallMs: number, options: KeeperOptions): void {
   const phase = phaseOf(instance);
   if (phase !== instance.entry.phase) amend(instance, { phase, sinceMs: wallMs });
+  for (const part of instance.parts) {
+    const entry = entryOf(instance, part);
+    const partPhase = partPhaseOf(part, entry, phase);
+    if (partPhase !== entry.phase) amendPart(instance, part, { phase: partPhase });
+  }
+  const ready = isReady(instance.entry);
+  if (ready !== instance.entry.ready) amend(instance, { ready });
   // Most passes change nothing, and entries are replaced when they change.
   if (instance.entry === instance.reportedEntry) return;
   const content = contentOf(instance.entry);
@@ -76,6 +139,11 @@ export function noteNews(instance: Instance, now: Instant, wallMs: number, optio
   instance.isDirty = true;
   instance.resendAt = now;
   instance.resendDelayMs = 0;
+}
+
+function isReady({ phase, containers, terms: { template } }: BookEntry): boolean {
+  const own = containers.slice(template.initContainers.length);
+  return phase === "running" && own.every(({ isDone, ready }) => isDone || ready);
 }
 
 function isReportDue({ ackedSeq, entry, resendAt }: Instance, now: Instant): boolean {

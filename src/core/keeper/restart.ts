@@ -33,6 +33,7 @@ function doubled(times: number, options: KeeperOptions): number {
 
 /** How a container ended, for people. */
 export function describeEnd(status: ObservedContainer | undefined): string {
+  if (status?.message !== undefined) return status.message;
   if (status?.oomKilled === true) return "killed: out of memory";
   if (status?.exitCode === undefined) return "ended, and nobody saw how (the machine or its monitor stopped)";
   return `exited with ${status.exitCode}`;

@@ -4,14 +4,13 @@
  */
 import { assert, defined } from "../../model/assert.ts";
 import type { CohortRef, InstanceReport, PromiseTerms } from "../../model/promise.ts";
-import type { RestartPolicy } from "../../model/spec.ts";
 import { createRng, type Rng } from "../rng.ts";
-import { promiseLabel } from "./container-ids.ts";
+import { containerLabel, promiseLabel } from "./container-ids.ts";
 import { KeeperMachine } from "./machine.ts";
-import type { BookRecord, KeeperEffect, KeeperInput, StepEffect } from "./messages.ts";
+import type { BookRecord, KeeperEffect, KeeperInput, ProbeEffect, StepEffect } from "./messages.ts";
 import { keeperDefaults } from "./options.ts";
 import { noFaults, SimulatedMachine } from "./simulated-machine.ts";
-import { singleContainer } from "../../model/template.ts";
+import { randomTemplate, simulatedTerms } from "./simulated-terms.ts";
 
 const options = { ...keeperDefaults, stepsMax: 3, observeIntervalMs: 5_000, tombstonesMax: 64 };
 
@@ -37,7 +36,7 @@ interface Agent {
   isDraining: boolean;
   isDead: boolean;
   timerAt: number | undefined;
-  /** Promises with a step under way. */
+  /** Containers and networks with a step under way. */
   readonly busy: Set<string>;
 }
 
@@ -53,6 +52,7 @@ export class SimulatedNode {
   #agent: Agent | undefined;
   #isFaulty = true;
   #effects = 0;
+  #powerLosses = 0;
 
   constructor(seed: number) {
     this.#rng = createRng(seed);
@@ -75,7 +75,7 @@ export class SimulatedNode {
 
   /** Faults for so long, then peace for so long. */
   run(faultyMs: number, peacefulMs: number): void {
-    this.machine.faults = { fails: 0.1, lies: 0.03, dies: 0.3 };
+    this.machine.faults = { fails: 0.1, lies: 0.03, dies: 0.3, sickens: 0.15 };
     this.#boot();
     this.#every(400, () => this.#meddle());
     this.#advanceTo(faultyMs);
@@ -148,6 +148,7 @@ export class SimulatedNode {
   #crash(losesPower: boolean): void {
     this.#log(losesPower ? "power lost" : "agent killed");
     if (this.#agent !== undefined) this.#agent.isDead = true;
+    if (losesPower) this.#powerLosses++;
     this.#agent = undefined;
     if (losesPower) this.machine.losePower();
     this.#after(50 + this.#rng.int(2_000), () => {
@@ -182,7 +183,7 @@ export class SimulatedNode {
       if (this.#isFaulty && this.#chance(0.002)) this.#crash(this.#chance(0.3));
       if (agent.isDead) return;
       this.#log(effect);
-      if (effect.kind !== "event" && effect.kind !== "observe") this.#effects++;
+      if (effect.kind !== "event" && effect.kind !== "observe" && effect.kind !== "probe") this.#effects++;
       if (effect.kind !== "persist") {
         this.#carryOut(agent, effect);
         continue;
@@ -231,6 +232,9 @@ export class SimulatedNode {
       case "report":
         if (!this.#isFaulty || this.#chance(0.7)) this.#reported(effect.report);
         return;
+      case "probe":
+        this.#probe(agent, effect);
+        return;
       case "abort":
       case "event":
     }
@@ -238,37 +242,64 @@ export class SimulatedNode {
 
   #step(agent: Agent, effect: StepEffect): void {
     const { promise, step } = effect;
-    assert(!agent.busy.has(promise), "K3: one step at a time for a promise");
-    agent.busy.add(promise);
+    const id = effect.container?.id;
+    const container = effect.container?.template.name;
+    const key = `${promise} ${container ?? "network"}`;
+    assert(!agent.busy.has(key), "K3: one step at a time for a container");
+    agent.busy.add(key);
     this.#checkBook(effect);
     const takesMs = this.#rng.int(this.#isFaulty && this.#chance(0.1) ? 3_000 : 60);
+    const powerLosses = this.#powerLosses;
     this.#after(takesMs, () => {
-      // A step of a dead agent takes effect all the same, or not at all.
-      if (agent.isDead && this.#chance(0.5)) return;
-      const end = this.machine.perform(effect);
-      const container = this.machine.containers.get(effect.containerId);
-      if ((step === "stop" || step === "kill") && container?.phase === "exited")
-        this.#after(this.#rng.int(20), () =>
-          this.#feed(this.#agent, { kind: "container-ended", status: container }),
-        );
-      if (step === "start") this.#maybeDies(effect.containerId);
-      agent.busy.delete(promise);
-      if (end.kind === "failed") this.#feed(agent, { kind: "step-failed", promise, step, error: end.error });
-      else this.#feed(agent, { ...end, kind: "step-done", promise, step });
+      // A step of a dead agent takes effect all the same, or not at all; that of a dead machine never.
+      if (this.#powerLosses > powerLosses || (agent.isDead && this.#chance(0.5))) return;
+      if (agent.isDead && step === "start" && id !== undefined) this.machine.lateStarts.add(id);
+      const end = this.machine.perform(effect, !agent.isDead);
+      const status = id === undefined ? undefined : this.machine.containers.get(id);
+      if ((step === "stop" || step === "kill") && status?.phase === "exited")
+        this.#after(this.#rng.int(20), () => this.#feed(this.#agent, { kind: "container-ended", status }));
+      if (step === "start" && id !== undefined) this.#maybeEnds(id, effect);
+      agent.busy.delete(key);
+      const of = container === undefined ? { promise, step } : { promise, step, container };
+      if (end.kind === "failed") this.#feed(agent, { kind: "step-failed", ...of, error: end.error });
+      else this.#feed(agent, { ...end, kind: "step-done", ...of });
     });
   }
 
-  /** K2: nothing is begun for a promise that is not durable, nor under an attempt that is not. */
-  #checkBook({ promise, attempt, step }: StepEffect): void {
-    const record = this.disk.get(promise);
-    assert(record?.kind === "promise", `K2: ${step} for ${promise}, which is not in the book`);
-    assert(attempt <= record.attempt, `K5: attempt ${attempt} of ${promise} is not in the book`);
+  #probe(agent: Agent, effect: ProbeEffect): void {
+    const { promise, container, containerId, purpose } = effect;
+    const isWell = this.machine.probe(effect);
+    this.#after(this.#rng.int(this.#isFaulty && this.#chance(0.1) ? effect.timeoutMs : 30), () =>
+      this.#feed(agent, {
+        kind: "probed",
+        promise,
+        container,
+        containerId,
+        purpose,
+        isWell,
+        detail: isWell ? "answered" : "refused",
+      }),
+    );
   }
 
-  #maybeDies(id: string): void {
-    if (!this.#chance(this.machine.faults.dies)) return;
-    this.#after(this.#rng.int(5_000), () => {
-      const ended = this.machine.end(id, this.#rng.int(2));
+  /** K2: nothing is begun for a promise that is not durable, nor under an attempt that is not. */
+  #checkBook({ promise, container, step, terms }: StepEffect): void {
+    const record = this.disk.get(promise);
+    assert(record?.kind === "promise", `K2: ${step} for ${promise}, which is not in the book`);
+    if (container === undefined) return;
+    const all = [...terms.template.initContainers, ...terms.template.containers];
+    const index = all.findIndex(({ name }) => name === container.template.name);
+    const durable = defined(record.containers[index], "the record of a container").attempt;
+    assert(container.attempt <= durable, `K5: attempt ${container.attempt} of ${promise} is not in the book`);
+  }
+
+  /** An init container ends by itself, the others by bad luck. */
+  #maybeEnds(id: string, { container, terms }: StepEffect): void {
+    const isInit = terms.template.initContainers.some(({ name }) => name === container?.template.name);
+    if (!isInit && !this.#chance(this.machine.faults.dies)) return;
+    this.#after(this.#rng.int(isInit ? 500 : 5_000), () => {
+      const isFailing = isInit ? this.#isFaulty && this.#chance(0.2) : this.#chance(0.5);
+      const ended = this.machine.end(id, isFailing ? 1 : 0);
       if (ended === undefined) return;
       this.#after(this.#rng.int(20), () =>
         this.#feed(this.#agent, { kind: "container-ended", status: ended }),
@@ -327,9 +358,7 @@ export class SimulatedNode {
     const live = known.filter((award) => !award.isReleased);
     if (live.length >= 6) return undefined;
     const replica = [0, 1, 2, 3, 4, 5].find((slot) => live.every((award) => award.terms.replica !== slot));
-    const policies: readonly RestartPolicy[] = ["always", "always", "on-failure", "never"];
-    const restart = defined(policies[this.#rng.int(policies.length)], "a policy");
-    return simulatedTerms(this.awards.size, defined(replica, "a free slot"), restart);
+    return simulatedTerms(this.awards.size, defined(replica, "a free slot"), randomTemplate(this.#rng));
   }
 
   #release(): void {
@@ -337,6 +366,7 @@ export class SimulatedNode {
     const award = live[this.#rng.int(live.length + 1)];
     if (award === undefined) return;
     award.isReleased = true;
+    this.machine.released.add(award.terms.id);
     this.#keepReleasing(award);
   }
 
@@ -360,14 +390,19 @@ export class SimulatedNode {
       const view = this.#agent?.machine.get(terms.id);
       if (!isAdmitted && view === undefined) continue;
       assert(view !== undefined, `K1: ${terms.id} was acknowledged and is lost`);
-      const { phase, seq } = view.report;
+      const { phase, ready, seq } = view.report;
       assert(report === undefined || report.seq === seq, `K7: the steward has not heard how ${terms.id} is`);
       if (phase === "completed") {
         assert(terms.template.restart !== "always", `K9: ${terms.id} always runs`);
         continue;
       }
       assert(phase === "running", `K9: ${terms.id} is promised and ${phase}: ${view.report.message}`);
-      assert(running.length === 1, `K9: ${terms.id} is said to run, and ${running.length} run`);
+      assert(ready, `K9: ${terms.id} runs and is not ready: ${view.report.message}`);
+      for (const { name, isInit, phase: its } of view.report.containers) {
+        const count = running.filter(({ labels }) => labels[containerLabel] === name).length;
+        const wanted = isInit || its === "completed" ? 0 : 1;
+        assert(count === wanted, `K9: ${terms.id} has ${count} ${name} running, and it is ${its}`);
+      }
     }
     for (const { id, labels } of this.machine.containers.values()) {
       const promise = defined(labels[promiseLabel], "a label");
@@ -380,24 +415,12 @@ export class SimulatedNode {
 
 const cohort: CohortRef = { group: "g", deployment: "d", epoch: 1, voters: ["n1"] };
 
-export function simulatedTerms(ordinal: number, replica: number, restart: RestartPolicy): PromiseTerms {
-  return {
-    id: `g/${ordinal}`,
-    group: "g",
-    deployment: "d",
-    namespace: "test",
-    name: "web",
-    epoch: 1,
-    replica,
-    templateHash: "t",
-    template: singleContainer({ image: "web:1" }, { restart, stopTimeoutMs: 1_000 }),
-  };
-}
-
 function describe(effect: KeeperEffect): string {
   switch (effect.kind) {
     case "step":
-      return `step ${effect.step} ${effect.containerId}`;
+      return `step ${effect.step} ${effect.container?.template.name ?? ""} ${effect.container?.id ?? effect.endpointId}`;
+    case "probe":
+      return `probe ${effect.purpose} ${effect.containerId}`;
     case "persist":
       return `persist ${effect.records.map((one) => (one.kind === "promise" ? `${one.terms.id} ${one.phase} ${one.seq}` : one.promise)).join(", ")}`;
     case "report":

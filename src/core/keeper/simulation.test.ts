@@ -15,7 +15,11 @@ function simulate(seed: number): SimulatedNode {
     node.idle(quietMs);
     if (node.effects !== before) throw new Error("a node at rest does something");
   } catch (error) {
-    const tail = node.trace().slice(-60).join("\n");
+    const tail = node
+      .trace()
+      .filter((line) => !line.includes(" probe "))
+      .slice(-80)
+      .join("\n");
     throw new Error(`seed ${seed} (SEED=${seed} reproduces it): ${String(error)}\n${tail}`, { cause: error });
   }
   return node;
@@ -24,10 +28,10 @@ function simulate(seed: number): SimulatedNode {
 const only = process.env["SEED"];
 const seeds =
   only === undefined
-    ? Array.from({ length: Number(process.env["SEEDS"] ?? 2_000) }, (_, i) => i + 1)
+    ? Array.from({ length: Number(process.env["KEEPER_SIMS"] ?? 500) }, (_, i) => i + 1)
     : [Number(only)];
 
-test(`K1 to K9 hold over ${seeds.length} seeds`, () => {
+test(`K1 to K11 hold over ${seeds.length} seeds`, () => {
   let restarts = 0;
   let released = 0;
   for (const seed of seeds) {
@@ -38,7 +42,7 @@ test(`K1 to K9 hold over ${seeds.length} seeds`, () => {
   // The faults did happen.
   expect(restarts).toBeGreaterThan(0);
   expect(released).toBeGreaterThan(0);
-}, 120_000);
+}, 1_200_000);
 
 test("the same seed gives the same trace", () => {
   expect(simulate(7).trace()).toEqual(simulate(7).trace());
