@@ -22,7 +22,7 @@ import type { CallAnswer, PlacementRequest, Refusal } from "../model/placement.t
 import type { CohortRef, InstanceReport, PromiseTerms } from "../model/promise.ts";
 import type { PortSpec, Resources } from "../model/spec.ts";
 import type { Clock } from "../ports/clock.ts";
-import type { ContainerRuntime } from "../ports/container-runtime.ts";
+import type { ContainerRuntime, ContainerStatus } from "../ports/container-runtime.ts";
 import type { Fabric } from "../ports/fabric.ts";
 import type { ImageStore } from "../ports/image-store.ts";
 import type { Logger } from "../ports/logger.ts";
@@ -101,8 +101,26 @@ export class Book {
     const stored = await store.scan("promises");
     const records: BookRecord[] = stored.map(({ value }) => decodeAs(bookRecordSchema, value));
     this.#unwatch = runtime.watch((status) => this.#lane.feed({ kind: "container-ended", status }));
-    const [containers, endpoints] = await Promise.all([runtime.list(), fabric.list()]);
+    const [listed, endpoints] = await Promise.all([runtime.list(), fabric.list()]);
+    const containers = await this.#withoutNameless(listed);
     this.#lane.feed({ kind: "start", records, containers, endpoints, wallMs: clock.wallMs() });
+  }
+
+  /**
+   * An agent that was killed before a new container had its labels on disk leaves something that no promise can be told to
+   * own: it is taken away here, while nothing else is being made.
+   */
+  async #withoutNameless(listed: readonly ContainerStatus[]): Promise<readonly ContainerStatus[]> {
+    const isNameless = ({ phase, labels }: ContainerStatus): boolean =>
+      phase === "unknown" && Object.keys(labels).length === 0;
+    const { logger, runtime } = this.#ports;
+    for (const { id } of listed.filter(isNameless)) {
+      logger.info("removing a container that lost its record", { id });
+      await runtime.remove(id).catch((error: unknown) => {
+        logger.warn("sweep failed", { what: "container", id, message: String(error) });
+      });
+    }
+    return listed.filter((one) => !isNameless(one));
   }
 
   close(): void {

@@ -1,7 +1,7 @@
 /** A lab for one test file, driven by its commands alone; what runs is read from control groups. */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { CohortView, DeploymentView, NodeView } from "../../src/model/views.ts";
 import { processesByContainer } from "../../src/lab/cgroups.ts";
 import { buildBusyboxImage } from "../integration/registry.ts";
@@ -73,6 +73,13 @@ export class Fleet {
   }
 
   readonly image = `${registryHost}/idle:1`;
+
+  /** Where the agent of a machine keeps what it has. */
+  dataDirectory(machine: string): string {
+    const socket = this.#sockets.get(machine);
+    if (socket === undefined) throw new Error(`no machine ${machine}`);
+    return dirname(socket);
+  }
 
   /** `muster lab ...` of this lab; rejects when it does not end well. */
   async lab(command: string, ...args: readonly string[]): Promise<string> {
