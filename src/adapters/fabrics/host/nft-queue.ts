@@ -9,19 +9,23 @@ interface Waiting {
 
 export class NftQueue {
   #waiting: Waiting[] = [];
-  #isRunning = false;
+  #running: Promise<void> | undefined;
 
   /** Resolves when the change is made; an empty script needs none. Changes are made in the order of the calls. */
   async apply(script: string): Promise<void> {
     if (script === "") return;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.#waiting.push({ script, resolve, reject });
-    if (!this.#isRunning) void this.#drain();
+    this.#running ??= this.#drain();
     await promise;
   }
 
+  /** Resolves when no change is under way. */
+  async idle(): Promise<void> {
+    await this.#running;
+  }
+
   async #drain(): Promise<void> {
-    this.#isRunning = true;
     while (this.#waiting.length > 0) {
       const batch = this.#waiting;
       this.#waiting = [];
@@ -36,6 +40,6 @@ export class NftQueue {
             await runNft(`${waiting.script}\n`).then(waiting.resolve, waiting.reject);
       }
     }
-    this.#isRunning = false;
+    this.#running = undefined;
   }
 }

@@ -74,7 +74,7 @@ export class NodeTable {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#cancelCheck?.();
-    await this.#written?.catch(() => {});
+    await this.#nft.idle();
   }
 
   #ensure(): Promise<void> {
