@@ -118,6 +118,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import("./delete.ts")).registerDelete,
   },
   {
+    name: "doctor",
+    description: "check whether this machine can run an agent, and say what to install or do",
+    load: async () => (await import("./doctor.ts")).registerDoctor,
+  },
+  {
     name: "install",
     description: "make the agent a service of systemd",
     load: async () => (await import("./install.ts")).registerInstall,
