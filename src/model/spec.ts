@@ -89,6 +89,10 @@ export interface ContainerTemplate {
   readonly allowNewPrivileges: boolean;
   /** Root inside is an unprivileged user of the machine. */
   readonly userNamespace: boolean;
+  /** Its standard input stays open for those who attach; undefined: it has none. */
+  readonly stdin?: true;
+  /** It has a terminal of its own; undefined: it has none. */
+  readonly terminal?: true;
   readonly mounts: readonly Mount[];
   readonly files: readonly FileSpec[];
   readonly logs: LogLimits;

@@ -50,6 +50,8 @@ export function containerSpecOf(terms: PromiseTerms, image: Image, place: Contai
     }),
     files: template.files,
     logs: template.logs,
+    ...(template.stdin === true ? { stdin: true } : {}),
+    ...(template.terminal === true ? { terminal: true } : {}),
     ...(runtime === undefined ? {} : { runtime }),
   };
 }

@@ -83,6 +83,8 @@ export const containerSchema = v.object({
   readOnlyRoot: v.boolean(),
   allowNewPrivileges: v.boolean(),
   userNamespace: v.boolean(),
+  stdin: v.exactOptional(v.literal(true)),
+  terminal: v.exactOptional(v.literal(true)),
   mounts: listOf(mountSchema),
   files: listOf(fileSchema),
   logs: v.object({ fileBytes: countSchema, files: countSchema }),

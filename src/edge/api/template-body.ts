@@ -171,6 +171,8 @@ const containerSchema = v.pipe(
     readOnlyRoot: flag,
     allowNewPrivileges: flag,
     userNamespace: flag,
+    stdin: v.exactOptional(v.literal(true, found("true"))),
+    terminal: v.exactOptional(v.literal(true, found("true"))),
     mounts: listOf("mounts", mountSchema),
     files: listOf("files", closedObject({ path: target, content: contentSchema, mode: whole(0, 0o7777) })),
     logs: closedObject({

@@ -1,9 +1,9 @@
-import type { ExecSession } from "../../ports/container-runtime.ts";
 import { parseEnvLine } from "../manifest/fields.ts";
-import type { CliContext, ConsoleTerminal } from "./console.ts";
+import type { CliContext } from "./console.ts";
 import { exitCodes, usageFailure } from "./failure.ts";
 import { flags } from "./flags.ts";
 import { connect, type Program } from "./root.ts";
+import { attend } from "./session-console.ts";
 import { replicaTarget } from "./target.ts";
 
 export function registerExec(program: Program, context: CliContext): void {
@@ -29,48 +29,11 @@ export function registerExec(program: Program, context: CliContext): void {
         ...(options.user === undefined ? {} : { user: options.user }),
         ...(options.workdir === undefined ? {} : { workingDirectory: options.workdir }),
       });
-      context.exitCode = await attend(session, context, terminal, options.interactive === true);
+      const end = await attend(session, context, {
+        terminal,
+        passesInput: options.interactive === true,
+        detachKeys: [],
+      });
+      context.exitCode = end.kind === "ended" ? end.exitCode : exitCodes.interrupted;
     });
-}
-
-/** Joins the session to the console until the command ends; its exit code. */
-async function attend(
-  session: ExecSession,
-  context: CliContext,
-  terminal: ConsoleTerminal | undefined,
-  interactive: boolean,
-): Promise<number> {
-  const { console } = context;
-  const undo: (() => void)[] = [];
-  const interrupt = (): void => session.kill();
-  console.interrupted.addEventListener("abort", interrupt, { once: true });
-  if (console.interrupted.aborted) interrupt();
-  undo.push(() => console.interrupted.removeEventListener("abort", interrupt));
-  if (terminal !== undefined) {
-    if (interactive) undo.push(terminal.raw());
-    undo.push(
-      terminal.onResize(() => {
-        const { columns, rows } = terminal.size();
-        session.resize(columns, rows);
-      }),
-    );
-  }
-  try {
-    // Not awaited: input may never end, and the command's end is what counts.
-    if (interactive) void passInput(session, console.input());
-    else await session.closeInput();
-    for await (const { stream, data } of session.output)
-      await (stream === "stdout" ? console.write(data) : console.complain(data));
-    return await session.exitCode;
-  } catch (error) {
-    if (console.interrupted.aborted) return exitCodes.interrupted;
-    throw error;
-  } finally {
-    for (const step of undo.toReversed()) step();
-  }
-}
-
-async function passInput(session: ExecSession, input: AsyncIterable<Uint8Array>): Promise<void> {
-  for await (const data of input) await session.write(data);
-  await session.closeInput();
 }

@@ -144,7 +144,7 @@ describe("completion", () => {
     if (!isThere) console.log(`completion of ${shell} is left out: ${shell} is not installed`);
     test.skipIf(!isThere)(`of ${shell} proposes commands, options and values`, async () => {
       expect(await proposals(shell, "muster sc")).toEqual(["scale"]);
-      expect(await proposals(shell, "muster --data-dir /x sta")).toEqual(["status"]);
+      expect(await proposals(shell, "muster --data-dir /x sta")).toEqual(["stats", "status"]);
       expect(await proposals(shell, "muster cohort s")).toEqual(["show"]);
       expect(await proposals(shell, "muster scale --ti")).toEqual(["--timeout"]);
       expect(await proposals(shell, "muster up --log-level d")).toEqual(["debug"]);

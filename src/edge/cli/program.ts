@@ -83,6 +83,26 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import("./exec.ts")).registerExec,
   },
   {
+    name: "attach",
+    description: "join the program of a replica",
+    load: async () => (await import("./attach.ts")).registerAttach,
+  },
+  {
+    name: "cp",
+    description: "copy files into a replica, or out of it",
+    load: async () => (await import("./cp.ts")).registerCp,
+  },
+  {
+    name: "stats",
+    description: "show what replicas use",
+    load: async () => (await import("./stats.ts")).registerStats,
+  },
+  {
+    name: "top",
+    description: "show what machines and replicas use, the busiest first",
+    load: async () => (await import("./top.ts")).registerTop,
+  },
+  {
     name: "events",
     description: "print the history of a deployment",
     load: async () => (await import("./events.ts")).registerEvents,

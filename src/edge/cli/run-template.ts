@@ -43,6 +43,8 @@ export interface RunFlags {
   readonly readOnly?: true | undefined;
   readonly allowNewPrivileges?: true | undefined;
   readonly userNamespace?: true | undefined;
+  readonly interactive?: true | undefined;
+  readonly tty?: true | undefined;
 }
 
 /** Reads the files that `--file` names; throws a usage failure for what cannot be read or does not fit together. */
@@ -73,6 +75,8 @@ export async function templateOfFlags(
       readOnlyRoot: flags.readOnly ?? false,
       allowNewPrivileges: flags.allowNewPrivileges ?? false,
       userNamespace: flags.userNamespace ?? false,
+      ...(flags.interactive === true ? { stdin: true } : {}),
+      ...(flags.tty === true ? { terminal: true } : {}),
       mounts: [...flags.volume, ...flags.tmpfs],
       files: await Promise.all(flags.file.map(fileOf)),
     },

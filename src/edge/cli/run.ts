@@ -79,6 +79,8 @@ export function registerRun(program: Program, context: CliContext): void {
     .option("--read-only", "it cannot write to its image")
     .option("--allow-new-privileges", "set-user-id programs work")
     .option("--user-namespace", "root inside is an unprivileged user of the machine")
+    .option("-i, --interactive", "keep its standard input open for muster attach")
+    .option("-t, --tty", "give it a terminal")
     .option("--runtime <name>", "what runs it, such as crun (default: the node's)", flag(parseRuntime))
     .option("--stop-signal <signal>", "what asks it to end (default: the image's)", flag(parseStopSignal))
     .addOption(

@@ -1,6 +1,6 @@
 /** The caller's end of an exec session: the same ExecSession the agent has, over a WebSocket. */
 import { ProblemError, type Problem } from "../../model/problem.ts";
-import type { ExecRequest, ExecSession } from "../../ports/container-runtime.ts";
+import type { ExecSession } from "../../ports/container-runtime.ts";
 import {
   decodeFrame,
   encodeFrame,
@@ -16,7 +16,7 @@ interface OutputChunk {
 }
 
 /** Opens the session; resolves when the process has begun, rejects with its problem when it cannot. */
-export function openExec(socketPath: string, path: string, request: ExecRequest): Promise<ExecSession> {
+export function openSession(socketPath: string, path: string, request: object): Promise<ExecSession> {
   const socket = new WebSocket(`ws+unix://${socketPath}:${path}`);
   socket.binaryType = "arraybuffer";
   const started = Promise.withResolvers<ExecSession>();

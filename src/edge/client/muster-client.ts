@@ -6,11 +6,18 @@ import type { HistoryEvent } from "../../model/event.ts";
 import { ProblemError, type Problem } from "../../model/problem.ts";
 import type { DeploymentSpec, PullPolicy } from "../../model/spec.ts";
 import type { CohortView, DeploymentView, NodeView, PromiseView, StatusView } from "../../model/views.ts";
-import type { DeploymentKey, LogQuery, ReplicaLogLine, WriteAnswer } from "../../node/node-api.ts";
+import type { UsageView } from "../../model/usage.ts";
+import type {
+  ContainerChoice,
+  DeploymentKey,
+  LogQuery,
+  ReplicaLogLine,
+  WriteAnswer,
+} from "../../node/node-api.ts";
 import type { ImageEvent } from "../../node/node-images.ts";
-import type { ExecRequest, ExecSession } from "../../ports/container-runtime.ts";
+import type { ExecRequest, ExecSession, TerminalSize } from "../../ports/container-runtime.ts";
 import type { ImageDetails, PruneReport, StoredImage } from "../../ports/image-store.ts";
-import { openExec } from "./exec-client.ts";
+import { openSession } from "./exec-client.ts";
 import { AgentUnreachable, Interrupted } from "./failures.ts";
 import { textLines } from "./text-lines.ts";
 
@@ -28,6 +35,8 @@ export interface PromisesAnswer {
 interface CallOptions {
   readonly method?: "GET" | "POST" | "PUT" | "DELETE";
   readonly body?: unknown;
+  /** Sent as it is, in place of a body. */
+  readonly stream?: ReadableStream<Uint8Array>;
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
 }
@@ -123,6 +132,7 @@ export class MusterClient {
     const parameters = new URLSearchParams({ follow: String(query.follow) });
     if (query.replica !== undefined) parameters.set("replica", String(query.replica));
     if (query.tail !== undefined) parameters.set("tail", String(query.tail));
+    if (query.sinceMs !== undefined) parameters.set("since", String(query.sinceMs));
     for await (const text of this.#lines(`${pathOf(key)}/logs?${parameters}`, query.signal)) {
       const line: ReplicaLogLine | { problem: Problem } = JSON.parse(text);
       if ("problem" in line) throw new ProblemError(line.problem);
@@ -132,7 +142,42 @@ export class MusterClient {
 
   exec(key: DeploymentKey, replica: number | undefined, request: ExecRequest): Promise<ExecSession> {
     const query = replica === undefined ? "" : `?replica=${replica}`;
-    return openExec(this.socketPath, `${pathOf(key)}/exec${query}`, request);
+    return openSession(this.socketPath, `${pathOf(key)}/exec${query}`, request);
+  }
+
+  attach(
+    key: DeploymentKey,
+    choice: ContainerChoice,
+    terminal: TerminalSize | undefined,
+  ): Promise<ExecSession> {
+    const path = `${pathOf(key)}/attach?${parametersOf(choice)}`;
+    return openSession(this.socketPath, path, terminal === undefined ? {} : { terminal });
+  }
+
+  /** A tar archive; breaks off with an error when not all of it came. */
+  async copyOut(
+    key: DeploymentKey,
+    choice: ContainerChoice,
+    path: string,
+  ): Promise<AsyncIterable<Uint8Array>> {
+    const signal = this.#interrupted === undefined ? {} : { signal: this.#interrupted };
+    const { body } = await this.#fetch(`${pathOf(key)}/files?${parametersOf(choice, { path })}`, signal);
+    return body ?? new ReadableStream<Uint8Array>();
+  }
+
+  async copyIn(
+    key: DeploymentKey,
+    choice: ContainerChoice,
+    { path, archive }: { readonly path: string; readonly archive: ReadableStream<Uint8Array> },
+  ): Promise<void> {
+    const signal = this.#interrupted === undefined ? {} : { signal: this.#interrupted };
+    const options = { method: "PUT", stream: archive, ...signal } as const;
+    const response = await this.#fetch(`${pathOf(key)}/files?${parametersOf(choice, { path })}`, options);
+    await response.text();
+  }
+
+  usage(scope: "fleet" | "node"): Promise<UsageView> {
+    return this.#json(`/v1/usage?scope=${scope}`);
   }
 
   images(): Promise<readonly StoredImage[]> {
@@ -221,6 +266,7 @@ export class MusterClient {
         timeout: false,
         ...(options.headers === undefined ? {} : { headers: options.headers }),
         ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
+        ...(options.stream === undefined ? {} : { body: options.stream }),
         ...(options.signal === undefined ? {} : { signal: options.signal }),
       });
     } catch (error) {
@@ -245,6 +291,16 @@ async function problemIn(response: Response): Promise<Problem> {
     code: "internal",
     message: `the agent answered ${response.status} without a problem: ${text.slice(0, 200)}`,
   };
+}
+
+function parametersOf(
+  { replica, container }: ContainerChoice,
+  others: Readonly<Record<string, string>> = {},
+): URLSearchParams {
+  const parameters = new URLSearchParams(others);
+  if (replica !== undefined) parameters.set("replica", String(replica));
+  if (container !== undefined) parameters.set("container", container);
+  return parameters;
 }
 
 function pathOf(key: DeploymentKey): string {

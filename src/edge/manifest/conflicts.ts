@@ -51,6 +51,7 @@ function programConflicts(container: ContainerTemplate): readonly Conflict[] {
     ["files", container.files.length > 0],
     ["readOnlyRoot", container.readOnlyRoot],
     ["userNamespace", container.userNamespace],
+    ["tty", container.terminal === true],
     ["resources", container.resources.ephemeralBytes > 0],
     ["capabilities", capabilities.add.length + capabilities.drop.length > 0],
   ];

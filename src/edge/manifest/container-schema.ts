@@ -301,6 +301,22 @@ export const containerEntries = {
       absent: "nothing",
     }),
   ),
+  stdin: v.optional(
+    field(flagSchema, {
+      type: "true or false",
+      meaning: "Its standard input stays open for `muster attach`; otherwise it has none.",
+      example: "true",
+    }),
+    "false",
+  ),
+  tty: v.optional(
+    field(flagSchema, {
+      type: "true or false",
+      meaning: "It has a terminal of its own; all it writes is then standard output.",
+      example: "true",
+    }),
+    "false",
+  ),
   stopSignal: v.optional(
     field(parsedText("a signal", parseStopSignal), {
       type: "signal",
@@ -336,6 +352,8 @@ export function containerOf(name: string, fields: ContainerFields): ContainerTem
     readOnlyRoot: fields.readOnlyRoot,
     allowNewPrivileges: fields.allowNewPrivileges,
     userNamespace: fields.userNamespace,
+    ...(fields.stdin === true ? { stdin: true } : {}),
+    ...(fields.tty === true ? { terminal: true } : {}),
     mounts: fields.mounts,
     files: fields.files,
     logs: fields.logs,

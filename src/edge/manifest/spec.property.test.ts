@@ -156,6 +156,8 @@ const container: fc.Arbitrary<ContainerTemplate> = fc
       {
         preStop: action.filter((one) => one.kind === "exec" || one.kind === "http"),
         stopSignal: fc.constantFrom(...signalNames, "SIGRTMIN+3"),
+        stdin: fc.constant(true as const),
+        terminal: fc.constant(true as const),
       },
       { requiredKeys: [] },
     ),

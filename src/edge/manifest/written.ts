@@ -56,6 +56,8 @@ export function writtenContainer(container: ContainerTemplate): {
     readOnlyRoot: `${container.readOnlyRoot}`,
     allowNewPrivileges: `${container.allowNewPrivileges}`,
     userNamespace: `${container.userNamespace}`,
+    stdin: container.stdin === true ? "true" : undefined,
+    tty: container.terminal === true ? "true" : undefined,
     mounts: container.mounts.map(writtenMount),
     files: container.files.map(({ path, content, mode }) => ({
       path,
