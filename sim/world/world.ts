@@ -178,6 +178,7 @@ export class World {
         invites: { create: async () => ({ token: "simulated", expiresAtMs: 0 }) },
         residentBytes: () => 0,
         machineUsage: () => ({ cpuMicros: 0, cpuCount: 1, memoryBytes: 0, memoryTotalBytes: 0 }),
+        processMetrics: () => [],
       },
       {
         id: node.id,

@@ -2,6 +2,7 @@
  * One node, whole: its fleet, its directory, its promise book and its cohorts, joined and offered to
  * the edges. Everything outside comes in through ports; the simulator runs this very class.
  */
+import type { Message } from "../core/consensus/message.ts";
 import { keeperDefaults } from "../core/keeper/options.ts";
 import type { MembershipEvent } from "../core/membership/protocol.ts";
 import { membershipDefaults } from "../core/membership/options.ts";
@@ -10,7 +11,8 @@ import { freeOf, type BookSummary } from "../core/placement/book.ts";
 import { createRng } from "../core/rng.ts";
 import type { Charter } from "../model/charter.ts";
 import type { HistoryEvent } from "../model/event.ts";
-import type { NodeId } from "../model/ids.ts";
+import type { GroupId, NodeId } from "../model/ids.ts";
+import type { MetricFamily } from "../model/metric.ts";
 import { refused, type Outcome } from "../model/outcome.ts";
 import type { Problem } from "../model/problem.ts";
 import type { DeploymentSpec } from "../model/spec.ts";
@@ -51,6 +53,9 @@ import type {
 } from "./node-api.ts";
 import type { AgentOptions } from "./options.ts";
 import { NodeImages } from "./node-images.ts";
+import { MetaGossip } from "./meta-gossip.ts";
+import { agentMetrics } from "./metrics/agent-metrics.ts";
+import { Meters } from "./metrics/meters.ts";
 import { Peers } from "./peers.ts";
 import { Reporter } from "./reporter.ts";
 import { gatherPromises } from "./promise-gathering.ts";
@@ -76,14 +81,13 @@ export interface AgentPorts {
   /** Resident memory of this process, for the status. */
   readonly residentBytes: () => number;
   readonly machineUsage: () => MachineUsage;
+  /** What the system knows of this process. */
+  readonly processMetrics: () => readonly MetricFamily[];
 }
 
 const consensusChannel = "consensus";
-/** Free resources are gossiped at most this often. */
-const metaPauseMs = 1_000;
 /** After this a node that meets nobody takes itself for the last one. */
 const searchMs = 10_000;
-const auditIntervalMs = 10_000;
 /** Members named to one that joins: enough that some are still there when it asks. */
 const seedsMax = 16;
 const cachedMemberSchema = v.object({ id: v.string(), addresses: v.array(v.string()) });
@@ -93,6 +97,7 @@ export class Agent implements NodeApi {
   readonly containers: ContainerApi;
   readonly #ports: AgentPorts;
   readonly #options: AgentOptions;
+  readonly #meters: Meters;
   readonly #startedAt: number;
   readonly #turn: Turn;
   readonly #fleet: Fleet;
@@ -107,14 +112,13 @@ export class Agent implements NodeApi {
   readonly #inbox: ConsensusInbox;
   readonly #beats: Beats;
   #isFleetDirty = false;
-  #metaTimer: (() => void) | undefined;
-  #auditTimer: (() => void) | undefined;
-  #gossipedMeta = "";
+  readonly #metaGossip: MetaGossip;
   #isClosed = false;
   readonly #ended = Promise.withResolvers<void>();
 
-  constructor(ports: AgentPorts, options: AgentOptions) {
-    this.#ports = ports;
+  constructor(given: AgentPorts, options: AgentOptions) {
+    this.#meters = new Meters(given);
+    const ports = (this.#ports = { ...given, ...this.#meters.ports });
     this.#options = options;
     const { transport, clock, logger, entropy } = ports;
     this.#startedAt = clock.now();
@@ -140,10 +144,14 @@ export class Agent implements NodeApi {
       {
         ...ports,
         turn: this.#turn,
-        report: (report, cohort) => this.#reporter.submit(report, cohort),
-        changed: () => this.#scheduleMeta(),
+        report: (report, cohort) => this.#reporter.submit(this.#meters.restarts.seen(report), cohort),
+        changed: () => this.#metaGossip.changed(),
       },
       { ...options, node: options.id, keeper: keeperDefaults },
+    );
+    this.#metaGossip = new MetaGossip(
+      { clock, free: () => freeOf(this.#book.summary()), tell: (meta) => this.#fleet.updateMeta(meta) },
+      options,
     );
     this.images = new NodeImages({ ...ports, book: this.#book });
     const charterOf = async (deployment: string): Promise<Charter | undefined> =>
@@ -161,13 +169,7 @@ export class Agent implements NodeApi {
         turn: this.#turn,
         policy,
         fleet,
-        send: (group, messages) => {
-          const byPeer = Map.groupBy(messages, ({ to }) => to);
-          for (const [to, own] of byPeer) {
-            const rest = own.filter((message) => !this.#beats.take(group, message));
-            if (rest.length > 0) peers.post(to, consensusChannel, { group, messages: rest });
-          }
-        },
+        send: (group, messages) => this.#sendConsensus(group, messages),
         errand: (group, errand) => void runErrand({ peers, logger }, group, errand),
         publishCharter: (charter) => {
           this.#directory.publish(charter).catch((error: unknown) => {
@@ -179,7 +181,7 @@ export class Agent implements NodeApi {
       { self: options.id, log: options.log },
     );
     this.#leftovers = new Leftovers(
-      { peers, logger, groups: this.#groups, directory: this.#directory, book: this.#book },
+      { peers, clock, logger, groups: this.#groups, directory: this.#directory, book: this.#book },
       { self: options.id },
     );
     const directory = this.#directory;
@@ -229,15 +231,15 @@ export class Agent implements NodeApi {
     const cached = await readableRecords(this.#ports, "members", cachedMemberSchema);
     this.#fleet.join([...this.#options.seeds, ...cached]);
     this.#fleetChanged();
-    this.#scheduleAudit();
+    this.#leftovers.start();
   }
 
   /** The agent ends; containers go on. */
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#metaTimer?.();
-    this.#auditTimer?.();
+    this.#metaGossip.close();
+    this.#leftovers.close();
     this.#groups.close();
     this.#beats.close();
     this.#directory.close();
@@ -292,6 +294,14 @@ export class Agent implements NodeApi {
       groups: this.#groups.all().length,
       rssBytes: this.#ports.residentBytes(),
     };
+  }
+
+  metrics(): readonly MetricFamily[] {
+    return [
+      ...agentMetrics({ status: this.status(), fleet: this.#fleet, book: this.#book, groups: this.#groups }),
+      ...this.#meters.families(),
+      ...this.#ports.processMetrics(),
+    ];
   }
 
   nodes(): readonly NodeView[] {
@@ -385,6 +395,14 @@ export class Agent implements NodeApi {
     await this.close();
   }
 
+  /** Heartbeats of all groups go together; everything else by group. */
+  #sendConsensus(group: GroupId, messages: readonly Message[]): void {
+    for (const [to, own] of Map.groupBy(messages, (message) => message.to)) {
+      const rest = own.filter((message) => !this.#beats.take(group, message));
+      if (rest.length > 0) this.#peers.post(to, consensusChannel, { group, messages: rest });
+    }
+  }
+
   #receivePost(from: NodeId, channel: string, payload: Uint8Array): void {
     if (this.#turn.isFull) return;
     try {
@@ -413,29 +431,7 @@ export class Agent implements NodeApi {
     for (const group of this.#groups.all()) group.fleetChanged(snapshot);
   }
 
-  #scheduleMeta(): void {
-    if (this.#metaTimer !== undefined || this.#isClosed) return;
-    const { clock } = this.#ports;
-    this.#metaTimer = clock.at(clock.now() + metaPauseMs, () => {
-      this.#metaTimer = undefined;
-      const meta = gossipedMeta(this.#options, freeOf(this.#book.summary()));
-      const text = JSON.stringify(meta);
-      if (text === this.#gossipedMeta) return;
-      this.#gossipedMeta = text;
-      this.#fleet.updateMeta(meta);
-    });
-  }
-
   #ownPromises(): readonly PromiseView[] {
     return this.#book.entries().map((entry) => promiseView(entry, this.#options));
-  }
-
-  #scheduleAudit(): void {
-    const { clock } = this.#ports;
-    this.#auditTimer = clock.at(clock.now() + auditIntervalMs, () => {
-      void this.#leftovers.look().finally(() => {
-        if (!this.#isClosed) this.#scheduleAudit();
-      });
-    });
   }
 }

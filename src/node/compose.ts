@@ -11,6 +11,7 @@ import { LocalVolumes } from "../adapters/volumes/local-volumes.ts";
 import { SqliteStore } from "../adapters/stores/sqlite-store.ts";
 import { LineLogger } from "../adapters/system/line-logger.ts";
 import { readMachineUsage } from "../adapters/system/machine-usage.ts";
+import { ProcessMetrics } from "../adapters/system/process-metrics.ts";
 import { ProgramMemory } from "../adapters/system/program-memory.ts";
 import { SystemClock } from "../adapters/system/system-clock.ts";
 import { SystemEntropy } from "../adapters/system/system-entropy.ts";
@@ -58,12 +59,14 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const store = openStore(options.dataDirectory);
   try {
     const { identity, seeds } = await identityFor(options);
-    const agent = compose(options, { clock, logger, store, identity, seeds });
+    const processMetrics = new ProcessMetrics();
+    const agent = compose(options, { clock, logger, store, identity, seeds, processMetrics });
     await agent.start();
     const memory = new ProgramMemory({ clock, logger });
     memory.start();
     const close = async (): Promise<void> => {
       memory.close();
+      processMetrics.close();
       await agent.close();
     };
     return { api: agent, closed: agent.closed, close };
@@ -79,9 +82,11 @@ interface Parts {
   readonly store: SqliteStore;
   readonly identity: Identity;
   readonly seeds: readonly PeerAddress[];
+  readonly processMetrics: ProcessMetrics;
 }
 
-function compose(options: NodeOptions, { clock, logger, store, identity, seeds }: Parts): Agent {
+function compose(options: NodeOptions, parts: Parts): Agent {
+  const { clock, logger, store, identity, seeds, processMetrics } = parts;
   const { dataDirectory } = options;
   const entropy = new SystemEntropy();
   const cgroupParent = options.cgroupParent ?? `/muster/${shortId(identity.id)}`;
@@ -144,6 +149,7 @@ function compose(options: NodeOptions, { clock, logger, store, identity, seeds }
       },
       residentBytes: () => process.memoryUsage.rss(),
       machineUsage: readMachineUsage,
+      processMetrics: () => processMetrics.families(),
     },
     {
       id: identity.id,

@@ -11,6 +11,7 @@ import { compareCharters, type Charter } from "../model/charter.ts";
 import type { GroupId, NodeId } from "../model/ids.ts";
 import type { HeldPromise } from "../core/keeper/messages.ts";
 import type { CohortView } from "../model/views.ts";
+import type { Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/logger.ts";
 import { methods } from "../wire/calls.ts";
 import type { Book } from "./book.ts";
@@ -23,6 +24,7 @@ export interface LeftoversPorts {
   readonly peers: Peers;
   readonly groups: Groups;
   readonly directory: Directory;
+  readonly clock: Clock;
   readonly logger: Logger;
   readonly book: Pick<Book, "held" | "releaseGroup">;
 }
@@ -30,6 +32,7 @@ export interface LeftoversPorts {
 /** Charters asked of other nodes in one look; what a guardian holds itself costs nothing. */
 const lookUpsMax = 16;
 const callTimeoutMs = 1_000;
+const lookIntervalMs = 10_000;
 
 export class Leftovers {
   readonly #ports: LeftoversPorts;
@@ -37,10 +40,27 @@ export class Leftovers {
   /** Groups that the last look found gone. */
   #suspects = new Set<GroupId>();
   #turn = 0;
+  #timer: (() => void) | undefined;
+  #isClosed = false;
 
   constructor(ports: LeftoversPorts, options: { readonly self: NodeId }) {
     this.#ports = ports;
     this.#self = options.self;
+  }
+
+  /** Looks now and then from here on. */
+  start(): void {
+    const { clock } = this.#ports;
+    this.#timer = clock.at(clock.now() + lookIntervalMs, () => {
+      void this.look().finally(() => {
+        if (!this.#isClosed) this.start();
+      });
+    });
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#timer?.();
   }
 
   /** One look at a part of what is here; never rejects. */

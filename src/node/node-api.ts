@@ -5,6 +5,7 @@
  */
 import type { DeploymentId } from "../model/ids.ts";
 import type { HistoryEvent } from "../model/event.ts";
+import type { MetricFamily } from "../model/metric.ts";
 import type { Outcome } from "../model/outcome.ts";
 import type { Problem } from "../model/problem.ts";
 import type { DeploymentSpec } from "../model/spec.ts";
@@ -88,6 +89,8 @@ export interface NodeApi {
   /** Of the node that answers. */
   readonly images: ImagesApi;
   status(): StatusView;
+  /** What is counted and measured of this node. */
+  metrics(): readonly MetricFamily[];
   nodes(): readonly NodeView[];
   /** A signed, expiring token that lets machines join; `ttlMs` at most 30 days. */
   invite(options: {

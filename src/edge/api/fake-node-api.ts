@@ -1,5 +1,6 @@
 /** A fleet of one in memory, for the tests of the edge: what is declared runs at once. */
 import type { HistoryEvent, HistoryKind } from "../../model/event.ts";
+import type { MetricFamily } from "../../model/metric.ts";
 import { ok, refused, type Outcome } from "../../model/outcome.ts";
 import type { Problem } from "../../model/problem.ts";
 import { deploymentName, type DeploymentSpec } from "../../model/spec.ts";
@@ -60,6 +61,17 @@ export class FakeNodeApi implements NodeApi {
       groups: this.#held.size,
       rssBytes: 1024,
     };
+  }
+
+  metrics(): readonly MetricFamily[] {
+    return [
+      {
+        type: "gauge",
+        name: "muster_build_info",
+        help: "Always 1; its labels say \\ what this is.",
+        samples: [{ labels: { node: 'a "quoted"\nname\\' }, value: 1 }],
+      },
+    ];
   }
 
   nodes(): readonly NodeView[] {

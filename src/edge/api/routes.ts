@@ -32,19 +32,36 @@ import {
   upgraded,
   valueOf,
 } from "./requests.ts";
+import { metricsContentType, metricsText } from "./metrics-text.ts";
+import { meteredRoutes, type RequestMeter, type Routes } from "./request-meter.ts";
 import { eventsResponse, linesResponse } from "./streams.ts";
 
 type KeyRequest = BunRequest<string>;
 
 /** The paths as Bun.serve takes them; `allow` refuses a request before it is looked at. */
-export function createRoutes(api: NodeApi, allow: Allow) {
+export function createRoutes(api: NodeApi, allow: Allow, meter: RequestMeter): Routes {
   const answer = answerWith(allow);
-  return {
+  return meteredRoutes(meter, {
+    ...metricsRoutes(api, meter, answer),
     ...nodeRoutes(api, answer),
     ...imageRoutes(api.images, answer),
     ...containerRoutes(api.containers, answer),
     ...deploymentRoutes(api, answer),
     ...streamRoutes(api, answer),
+  });
+}
+
+/** The path that Prometheus asks; also what a listener for metrics alone serves. */
+export function metricsRoutes(api: NodeApi, meter: RequestMeter, answer: Answer) {
+  return {
+    "/metrics": {
+      GET: answer((request) => {
+        refuseQuery(request);
+        return new Response(metricsText([...api.metrics(), ...meter.families()]), {
+          headers: { "content-type": metricsContentType },
+        });
+      }),
+    },
   };
 }
 

@@ -6,7 +6,9 @@ import type { NodeApi } from "../../node/node-api.ts";
 import { frameBytesMax } from "./exec-frames.ts";
 import type { ExecSocket } from "./exec-socket.ts";
 import { problemResponse } from "./problem-status.ts";
-import { createRoutes } from "./routes.ts";
+import { meteredRoutes, RequestMeter, type Routes } from "./request-meter.ts";
+import { answerWith } from "./requests.ts";
+import { createRoutes, metricsRoutes } from "./routes.ts";
 import { clearSocketFile } from "./socket-file.ts";
 
 export interface ApiOptions {
@@ -16,11 +18,15 @@ export interface ApiOptions {
    * the rights of the agent, and that is every user of the machine.
    */
   readonly loopback?: { readonly hostname: "127.0.0.1" | "::1"; readonly port: number };
+  /** Also serve `/metrics` on this address, and nothing else: whoever can connect may read them. */
+  readonly metrics?: { readonly hostname: string; readonly port: number };
 }
 
 export interface Api {
   /** The loopback port that is listened on. */
   readonly port: number | undefined;
+  /** The port on which metrics alone are served. */
+  readonly metricsPort: number | undefined;
   /** Takes no new requests, waits at most `graceMs` for the ones under way, then cuts them. */
   close(graceMs: number): Promise<void>;
 }
@@ -30,39 +36,53 @@ const loopbackHost = /^(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?$/;
 /** Resolves when requests are answered. Throws ProblemError `conflict` when another agent has the socket. */
 export async function createApi(api: NodeApi, options: ApiOptions): Promise<Api> {
   await clearSocketFile(options.socketPath);
+  const meter = new RequestMeter();
   const servers: Server<ExecSocket>[] = [];
   // The file is made with the umask: between making it and chmod anybody could open it.
   const umask = process.umask(0o177);
   try {
     // Bun 1.4.5 cuts quiet requests on a unix socket after 10 s whatever server.timeout says. It does
     // honour idleTimeout there, though its types say otherwise.
-    const unix = { unix: options.socketPath, ...handlers(api, refuseBrowser) };
+    const unix = { unix: options.socketPath, ...handlers(createRoutes(api, refuseBrowser, meter), meter) };
     Object.assign(unix, { idleTimeout: 0 });
     servers.push(Bun.serve<ExecSocket, string>(unix));
   } finally {
     process.umask(umask);
   }
   chmodSync(options.socketPath, 0o600);
-  if (options.loopback !== undefined)
+  const listen = (at: { hostname: string; port: number }, serve: ReturnType<typeof handlers>): number => {
     try {
-      servers.push(
-        Bun.serve<ExecSocket, string>({
-          ...options.loopback,
-          ...handlers(api, refuseForeign),
-        }),
-      );
+      const server = Bun.serve<ExecSocket, string>({ ...at, ...serve });
+      servers.push(server);
+      return server.port ?? at.port;
     } catch (error) {
-      await Promise.all(servers.map((server) => server.stop(true)));
       throw new ProblemError(
         {
           code: "conflict",
-          message: `cannot listen on ${options.loopback.hostname}:${options.loopback.port}`,
+          message: `cannot listen on ${at.hostname}:${at.port}`,
+          next: "choose another port",
         },
         { cause: error },
       );
     }
+  };
+  let port: number | undefined;
+  let metricsPort: number | undefined;
+  try {
+    const { loopback, metrics } = options;
+    if (loopback !== undefined)
+      port = listen(loopback, handlers(createRoutes(api, refuseForeign, meter), meter));
+    if (metrics !== undefined) {
+      const routes = metricsRoutes(api, meter, answerWith(refuseBrowser));
+      metricsPort = listen(metrics, handlers(meteredRoutes(meter, routes), meter));
+    }
+  } catch (error) {
+    await Promise.all(servers.map((server) => server.stop(true)));
+    throw error;
+  }
   return {
-    port: servers[1]?.port,
+    port,
+    metricsPort,
     async close(graceMs) {
       const stopped = Promise.all(servers.map((server) => server.stop(false)));
       const cut = setTimeout(() => {
@@ -74,12 +94,13 @@ export async function createApi(api: NodeApi, options: ApiOptions): Promise<Api>
   };
 }
 
-function handlers(api: NodeApi, allow: (request: Request) => Problem | undefined) {
+function handlers(routes: Routes, meter: RequestMeter) {
   return {
     // Archives may be of any length; everything else is bounded where it is read.
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-    routes: createRoutes(api, allow),
+    routes,
     fetch(request: Request): Response {
+      meter.seen({ method: "any", route: "none", status: 404 }, 0);
       return problemResponse({
         code: "not-found",
         message: `there is no ${request.method} ${new URL(request.url).pathname}`,

@@ -86,6 +86,24 @@ export function parseAddress(text: string): Outcome<string, string> {
   return { ok: true, value: `${host.startsWith("[") || !bare ? host : `[${host}]`}:${port}` };
 }
 
+export interface ListenAddress {
+  readonly hostname: string;
+  readonly port: number;
+}
+
+/** `host:port` to listen on; here the port has no default. */
+export function parseListen(text: string): Outcome<string, string> {
+  const address = parseAddress(text);
+  if (!address.ok || !address.value.endsWith(text.slice(text.lastIndexOf(":"))))
+    return { ok: false, error: "is not an address with a port such as 127.0.0.1:9440 or [::]:9440" };
+  return address;
+}
+
+export function listenAddressOf(address: string): ListenAddress {
+  const at = address.lastIndexOf(":");
+  return { hostname: address.slice(0, at).replace(/^\[|\]$/g, ""), port: Number(address.slice(at + 1)) };
+}
+
 /** Several addresses with commas between them. */
 export function parseAddresses(text: string): Outcome<readonly string[], string> {
   const addresses: string[] = [];

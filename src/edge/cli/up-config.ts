@@ -12,6 +12,7 @@ import { readSource, type Fault } from "../manifest/source.ts";
 import {
   parseAddress,
   parseLabel,
+  parseListen,
   parseLogFormat,
   parseLogLevel,
   parseMirror,
@@ -51,6 +52,7 @@ const entries = {
   imageDiskLow: v.exactOptional(parsedText("a percentage", parsePercent)),
   cgroupParent: v.exactOptional(textOf("a control group such as /muster")),
   apiPort: v.exactOptional(parsedText("a port number", parsePortNumber)),
+  metricsListen: v.exactOptional(parsedText("an address such as 127.0.0.1:9440", parseListen)),
   logLevel: v.exactOptional(parsedText("a level", parseLogLevel)),
   logFormat: v.exactOptional(parsedText("a format", parseLogFormat)),
 };

@@ -15,7 +15,9 @@ import {
   logLevels,
   parseAddress,
   parseAddresses,
+  listenAddressOf,
   parseLabel,
+  parseListen,
   parseNodeName,
   parseRegistry,
   type LogFormat,
@@ -48,6 +50,7 @@ export interface UpFlags extends AgentFlags {
   readonly plainHttpRegistry: readonly string[];
   readonly cgroupParent?: string;
   readonly apiPort?: number;
+  readonly metricsListen?: string;
   readonly logLevel?: LogLevel;
   readonly logFormat?: LogFormat;
 }
@@ -94,6 +97,11 @@ export function registerUp(program: Program, context: CliContext): void {
       "--api-port <port>",
       "also serve the API on 127.0.0.1, to every user of this machine",
       flag(parsePortNumber),
+    )
+    .option(
+      "--metrics-listen <address>",
+      "also serve /metrics alone on this address, to whoever can connect",
+      flag(parseListen),
     )
     .addOption(
       new Option("--log-level <level>", "least severe lines that are logged (default: info)").choices(
@@ -182,7 +190,7 @@ export async function settingsOf(given: UpFlags, context: CliContext): Promise<S
 
 function flagsConfig(given: UpFlags): UpConfig {
   const { name, zone, listen, advertise, invite, inviteFile, cpu, memory, cgroupParent, apiPort } = given;
-  const { logLevel, logFormat } = given;
+  const { logLevel, logFormat, metricsListen } = given;
   return {
     ...(name === undefined ? {} : { name }),
     ...(zone === undefined ? {} : { zone }),
@@ -197,6 +205,7 @@ function flagsConfig(given: UpFlags): UpConfig {
     ...(given.plainHttpRegistry.length === 0 ? {} : { plainHttpRegistries: [...given.plainHttpRegistry] }),
     ...(cgroupParent === undefined ? {} : { cgroupParent }),
     ...(apiPort === undefined ? {} : { apiPort }),
+    ...(metricsListen === undefined ? {} : { metricsListen }),
     ...(logLevel === undefined ? {} : { logLevel }),
     ...(logFormat === undefined ? {} : { logFormat }),
   };
@@ -234,11 +243,12 @@ async function serve(
   // A member needs its invite no more, and who cleaned up has removed the file.
   const { inviteFile: _used, ...membersConfig } = config;
   const node = await startNode(nodeOptions(isMember ? membersConfig : config, given.dataDir));
-  const { apiPort } = config;
+  const { apiPort, metricsListen } = config;
   try {
     const api = await createApi(node.api, {
       socketPath,
       ...(apiPort === undefined ? {} : { loopback: { hostname: "127.0.0.1", port: apiPort } }),
+      ...(metricsListen === undefined ? {} : { metrics: listenAddressOf(metricsListen) }),
     });
     try {
       await show(
