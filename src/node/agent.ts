@@ -43,6 +43,7 @@ import { openHistory, type HistoryQuery } from "./history-stream.ts";
 import { Containers } from "./containers.ts";
 import { InstanceStreams } from "./instance-streams.ts";
 import type {
+  ContainerChoice,
   ContainerApi,
   DeclareOptions,
   DeploymentKey,
@@ -380,11 +381,11 @@ export class Agent implements NodeApi {
 
   async exec(
     key: DeploymentKey,
-    replica: number | undefined,
+    choice: ContainerChoice,
     request: ExecRequest,
   ): Promise<Outcome<ExecSession, Problem>> {
     const view = await this.inspect(key);
-    return view.ok ? this.#streams.exec(view.value, replica, request) : view;
+    return view.ok ? this.#streams.exec(view.value, choice, request) : view;
   }
 
   async down({ keep }: { readonly keep: boolean }): Promise<void> {

@@ -17,7 +17,9 @@ import { decodeAs } from "../wire/codec.ts";
 import * as v from "valibot";
 import type { Book } from "./book.ts";
 import { Channel, MessageStream } from "./message-stream.ts";
-import type { LogQuery, ReplicaLogLine } from "./node-api.ts";
+import { mainContainer } from "../model/template.ts";
+import { unknownContainer } from "./container-choice.ts";
+import type { ContainerChoice, LogQuery, ReplicaLogLine } from "./node-api.ts";
 import type { Peers } from "./peers.ts";
 import { brokenOff, openSession, serveSession } from "./session-relay.ts";
 
@@ -42,6 +44,8 @@ export class InstanceStreams {
 
   /** Lines of the replicas' instances, as they come; those of one replica in order. */
   logs(view: DeploymentView, query: LogQuery): Outcome<AsyncIterable<ReplicaLogLine>, Problem> {
+    const stranger = unknownContainer(view, query.container);
+    if (stranger !== undefined) return refused(stranger);
     const wanted = view.replicas.filter(
       (replica) => isHeld(replica) && (query.replica === undefined || replica.replica === query.replica),
     );
@@ -62,18 +66,21 @@ export class InstanceStreams {
 
   async exec(
     view: DeploymentView,
-    replica: number | undefined,
+    { replica, container }: ContainerChoice,
     request: ExecRequest,
   ): Promise<Outcome<ExecSession, Problem>> {
+    const stranger = unknownContainer(view, container);
+    if (stranger !== undefined) return refused(stranger);
+    const name = container ?? mainContainer(view.spec.template).name;
     const chosen = view.replicas.find(
-      (one) => one.phase === "running" && (replica === undefined || one.replica === replica),
+      (one) => isRunning(one, name) && (replica === undefined || one.replica === replica),
     );
     if (chosen === undefined) return refused(noInstance(view, replica));
     try {
       return ok(
         chosen.node === this.#ports.peers.self
-          ? await this.#execHere(chosen.promise, request)
-          : await this.#execThere(chosen, request),
+          ? await this.#execHere(chosen.promise, container, request)
+          : await this.#execThere(chosen, container, request),
       );
     } catch (error) {
       return refused(execProblem(view, chosen, error));
@@ -82,7 +89,11 @@ export class InstanceStreams {
 
   async *#linesOf(replica: ReplicaView, query: LogQuery): AsyncGenerator<LogLine> {
     const { promise, node } = replica;
-    const options = { follow: query.follow, ...(query.tail === undefined ? {} : { tail: query.tail }) };
+    const options = {
+      follow: query.follow,
+      ...(query.tail === undefined ? {} : { tail: query.tail }),
+      ...(query.container === undefined ? {} : { container: query.container }),
+    };
     if (node === this.#ports.peers.self) {
       yield* this.#linesHere(promise, { ...options, signal: query.signal });
       return;
@@ -105,12 +116,12 @@ export class InstanceStreams {
   /** Follows the promise from one run of its container to the next. */
   async *#linesHere(
     promise: PromiseId,
-    options: { follow: boolean; tail?: number; signal: AbortSignal },
+    options: { follow: boolean; tail?: number; container?: string; signal: AbortSignal },
   ): AsyncGenerator<LogLine> {
     let tail = options.tail;
     let last: string | undefined;
     while (!options.signal.aborted) {
-      const id = this.#containerOf(promise);
+      const id = this.#containerOf(promise, options.container);
       if (id === undefined || (id === last && !options.follow)) return;
       if (id === last) {
         await this.#ports.book.nextChange(options.signal);
@@ -136,10 +147,10 @@ export class InstanceStreams {
     const stream = new MessageStream(duplex);
     const abort = new AbortController();
     try {
-      const { promise, follow, tail } = decodeAs(logsHeaderSchema, header);
+      const { promise, ...options } = decodeAs(logsHeaderSchema, header);
       void drain(duplex).finally(() => abort.abort());
-      const options = { follow, signal: abort.signal, ...(tail === undefined ? {} : { tail }) };
-      for await (const line of this.#linesHere(promise, options)) await stream.send(line);
+      const lines = this.#linesHere(promise, { ...options, signal: abort.signal });
+      for await (const line of lines) await stream.send(line);
       await stream.finish();
     } catch (error) {
       this.#ports.logger.debug("log stream ended", { error: String(error) });
@@ -149,22 +160,31 @@ export class InstanceStreams {
     }
   }
 
-  async #execHere(promise: PromiseId, request: ExecRequest): Promise<ExecSession> {
-    const id = this.#containerOf(promise);
+  async #execHere(
+    promise: PromiseId,
+    container: string | undefined,
+    request: ExecRequest,
+  ): Promise<ExecSession> {
+    const id = this.#containerOf(promise, container);
     if (id === undefined)
       throw new ProblemError({ code: "not-found", message: `promise ${promise} is not in this node's book` });
     return this.#ports.runtime.exec(id, request);
   }
 
-  async #execThere({ promise, node, nodeName }: ReplicaView, request: ExecRequest): Promise<ExecSession> {
-    const duplex = await this.#ports.peers.open(node, execMethod, { promise, request }, openTimeoutMs);
+  async #execThere(
+    { promise, node, nodeName }: ReplicaView,
+    container: string | undefined,
+    request: ExecRequest,
+  ): Promise<ExecSession> {
+    const header = { promise, request, ...(container === undefined ? {} : { container }) };
+    const duplex = await this.#ports.peers.open(node, execMethod, header, openTimeoutMs);
     return openSession(duplex, nodeName);
   }
 
   async #serveExec(header: Uint8Array, duplex: Duplex): Promise<void> {
     await serveSession(duplex, async () => {
-      const { promise, request } = decodeAs(execHeaderSchema, header);
-      return this.#execHere(promise, request);
+      const { promise, container, request } = decodeAs(execHeaderSchema, header);
+      return this.#execHere(promise, container, request);
     });
   }
 
@@ -174,6 +194,12 @@ export class InstanceStreams {
     const container = entry?.containers.find((one) => (name === undefined ? !one.isInit : one.name === name));
     return container?.id;
   }
+}
+
+/** Others of the replica may be down meanwhile. */
+function isRunning({ phase, containers }: ReplicaView, name: string): boolean {
+  if (phase === "running") return true;
+  return containers.some((container) => container.name === name && container.phase === "running");
 }
 
 function isHeld({ phase }: ReplicaView): boolean {

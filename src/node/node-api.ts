@@ -44,6 +44,8 @@ export interface DeclareOptions {
 export interface LogQuery {
   /** Undefined: all replicas, lines marked with theirs. */
   readonly replica?: number;
+  /** By name; undefined: the first of the spec. */
+  readonly container?: string;
   readonly follow: boolean;
   readonly tail?: number;
   /** Only lines of then or later; wall clock, milliseconds since 1970. */
@@ -117,10 +119,9 @@ export interface NodeApi {
     options: { readonly follow: boolean; readonly sinceIndex: number; readonly signal: AbortSignal },
   ): Promise<Outcome<AsyncIterable<HistoryEvent>, Problem>>;
   logs(key: DeploymentKey, query: LogQuery): Promise<Outcome<AsyncIterable<ReplicaLogLine>, Problem>>;
-  /** Without a replica, one that runs is chosen. */
   exec(
     key: DeploymentKey,
-    replica: number | undefined,
+    choice: ContainerChoice,
     request: ExecRequest,
   ): Promise<Outcome<ExecSession, Problem>>;
   readonly containers: ContainerApi;

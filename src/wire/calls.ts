@@ -105,6 +105,8 @@ const viewResponseSchema = v.variant("kind", [
 const jsonResponseSchema = v.object({ json: v.string() });
 
 /** Streams between nodes. */
+const containerNameSchema = v.pipe(v.string(), v.minLength(1), v.maxLength(1_024));
+
 export const logsMethod = "node.logs";
 export const execMethod = "node.exec";
 export const eventsMethod = "cohort.events";
@@ -114,6 +116,7 @@ export const logsHeaderSchema = v.object({
   follow: v.boolean(),
   tail: v.exactOptional(countSchema),
   sinceMs: v.exactOptional(countSchema),
+  container: v.exactOptional(containerNameSchema),
 });
 
 export const logLineSchema = v.object({
@@ -124,6 +127,8 @@ export const logLineSchema = v.object({
 
 export const execHeaderSchema = v.object({
   promise: promiseIdSchema,
+  /** Absent: the first of the spec. */
+  container: v.exactOptional(containerNameSchema),
   request: v.object({
     args: v.pipe(v.array(v.string()), v.minLength(1)),
     env: v.array(v.string()),

@@ -80,12 +80,12 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
 
   /** The book's promises in order of admission, stopped ones that nobody acked included. */
   entries(): readonly BookView[] {
-    return [...this.#book.instances.values()].map(({ entry }) => viewOf(entry));
+    return [...this.#book.instances.values()].map(viewOf);
   }
 
   get(promise: PromiseId): BookView | undefined {
-    const entry = this.#book.instances.get(promise)?.entry;
-    return entry === undefined ? undefined : viewOf(entry);
+    const instance = this.#book.instances.get(promise);
+    return instance === undefined ? undefined : viewOf(instance);
   }
 
   /** Promises that were released here and are remembered: an award of one is a late duplicate. Changes with the book. */

@@ -63,15 +63,13 @@ function contentOf(entry: BookEntry): string {
   return JSON.stringify({ ...reportOf(entry), seq: 0 });
 }
 
-export function viewOf(entry: BookEntry): BookView {
+/** Where a run has ended and the next one is not made yet, it is the one that ended: its logs are there. */
+export function viewOf({ entry, parts }: Instance): BookView {
   const { terms, cohort, desired, releaseReason } = entry;
-  const isInit = (index: number): boolean => index < terms.template.initContainers.length;
-  const names = namesOf(entry);
-  const containers = entry.containers.map(({ attempt }, index) => ({
-    name: names[index] ?? "",
-    isInit: isInit(index),
-    id: containerIdOf(terms, index, attempt),
-  }));
+  const containers = parts.map(({ name, index, isInit, state }) => {
+    const attempt = state.kind === "none" ? (entry.containers[index]?.attempt ?? 0) : state.attempt;
+    return { name, isInit, id: containerIdOf(terms, index, attempt) };
+  });
   const view = { terms, cohort, desired, containers, report: reportOf(entry) };
   return releaseReason === undefined ? view : { ...view, releaseReason };
 }

@@ -259,13 +259,13 @@ describe("exec", () => {
   }
 
   test("output, its stream and the exit code come back", async () => {
-    const session = await client.exec(key, 0, { args: ["ls", "/x"], env: [] });
+    const session = await client.exec(key, { replica: 0 }, { args: ["ls", "/x"], env: [] });
     expect(await output(session)).toBe("stderr:ls /x: not here\n");
     expect(await session.exitCode).toBe(127);
   });
 
   test("input goes in and its end is seen", async () => {
-    const session = await client.exec(key, undefined, { args: ["cat"], env: [] });
+    const session = await client.exec(key, {}, { args: ["cat"], env: [] });
     await session.write(Buffer.from("abc"));
     await session.closeInput();
     expect(await output(session)).toBe("stdout:abc");
@@ -273,7 +273,7 @@ describe("exec", () => {
   });
 
   test("input beyond the window waits for the process and none is lost", async () => {
-    const session = await client.exec(key, undefined, { args: ["cat"], env: [] });
+    const session = await client.exec(key, {}, { args: ["cat"], env: [] });
     const sent = new Uint8Array(3 * 1024 * 1024).map((_, index) => index % 251);
     const writing = session.write(sent).then(() => session.closeInput());
     const parts: Uint8Array[] = [];
@@ -283,32 +283,34 @@ describe("exec", () => {
   });
 
   test("a slow reader loses nothing of a flood", async () => {
-    const session = await client.exec(key, undefined, { args: ["flood", `${40 * 1024 * 1024}`], env: [] });
+    const session = await client.exec(key, {}, { args: ["flood", `${40 * 1024 * 1024}`], env: [] });
     let bytes = 0;
     for await (const { data } of session.output) bytes += data.length;
     expect(bytes).toBe(40 * 1024 * 1024);
   });
 
   test("the terminal's size is passed on", async () => {
-    const session = await client.exec(key, undefined, {
-      args: ["size"],
-      env: [],
-      terminal: { columns: 80, rows: 24 },
-    });
+    const session = await client.exec(
+      key,
+      {},
+      {
+        args: ["size"],
+        env: [],
+        terminal: { columns: 80, rows: 24 },
+      },
+    );
     expect(await output(session)).toBe("stdout:80x24");
   });
 
   test("what cannot start is refused with its problem", async () => {
     expect(
-      await problemCode(
-        client.exec({ namespace: "default", name: "gone" }, undefined, { args: ["x"], env: [] }),
-      ),
+      await problemCode(client.exec({ namespace: "default", name: "gone" }, {}, { args: ["x"], env: [] })),
     ).toBe("not-found");
-    expect(await problemCode(client.exec(key, undefined, { args: [], env: [] }))).toBe("invalid-request");
+    expect(await problemCode(client.exec(key, {}, { args: [], env: [] }))).toBe("invalid-request");
   });
 
   test("a caller that goes away kills the command", async () => {
-    const session = await client.exec(key, undefined, { args: ["cat"], env: [] });
+    const session = await client.exec(key, {}, { args: ["cat"], env: [] });
     session.kill();
     expect(await problemCode(session.exitCode)).toBe("unreachable");
     await node.execKilled.promise;

@@ -85,10 +85,11 @@ export const eventsQuery = closedObject({
 export const logsQuery = closedObject({
   follow: v.optional(queryFlag, "false"),
   replica: v.optional(queryCount),
+  container: v.optional(nameSchema),
   tail: v.optional(queryCount),
   since: v.optional(queryCount),
 });
-export const execQuery = closedObject({ replica: v.optional(queryCount) });
+export const execQuery = closedObject({ replica: v.optional(queryCount), container: v.optional(nameSchema) });
 
 /** The value checked, or ProblemError `invalid-request` with the path of every fault. */
 export function checked<Schema extends v.GenericSchema>(

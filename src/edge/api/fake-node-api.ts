@@ -1,4 +1,5 @@
 /** A fleet of one in memory, for the tests of the edge: what is declared runs at once. */
+import type { ContainerReport } from "../../model/promise.ts";
 import type { HistoryEvent, HistoryKind } from "../../model/event.ts";
 import type { MetricFamily } from "../../model/metric.ts";
 import { ok, refused, type Outcome } from "../../model/outcome.ts";
@@ -6,6 +7,7 @@ import type { Problem } from "../../model/problem.ts";
 import { deploymentName, type DeploymentSpec } from "../../model/spec.ts";
 import type { CohortView, DeploymentView, NodeView, PromiseView, StatusView } from "../../model/views.ts";
 import type {
+  ContainerChoice,
   DeclareOptions,
   DeploymentKey,
   LogQuery,
@@ -31,8 +33,13 @@ export class FakeNodeApi implements NodeApi {
   readonly containers = new FakeContainers();
   /** Ids of the writes that came in, in order. */
   readonly requestIds: string[] = [];
+  /** Of every replica. */
+  containerReports: readonly ContainerReport[] = [];
+  readonly logQueries: LogQuery[] = [];
   /** Called with each exec request before it runs. */
   readonly execRequests: ExecRequest[] = [];
+  /** And where. */
+  readonly execChoices: ContainerChoice[] = [];
   /** Specs that were declared, in order. */
   readonly declared: DeploymentSpec[] = [];
   downs: { readonly keep: boolean }[] = [];
@@ -186,6 +193,7 @@ export class FakeNodeApi implements NodeApi {
   async logs(key: DeploymentKey, query: LogQuery): Promise<Outcome<AsyncIterable<ReplicaLogLine>, Problem>> {
     const held = this.#find(key);
     if (!held.ok) return held;
+    this.logQueries.push(query);
     const lines = [0, 1].flatMap((replica): ReplicaLogLine[] => [
       { replica, stream: "stdout", atMs: 0, text: `hello from ${replica}` },
       { replica, stream: "stderr", atMs: 1, text: `oops \u{1f600} from ${replica}` },
@@ -199,12 +207,13 @@ export class FakeNodeApi implements NodeApi {
   /** `cat` gives back its input; `exit N` ends with N; `flood N` writes N bytes; anything else is said on stderr. */
   async exec(
     key: DeploymentKey,
-    _replica: number | undefined,
+    choice: ContainerChoice,
     request: ExecRequest,
   ): Promise<Outcome<ExecSession, Problem>> {
     const held = this.#find(key);
     if (!held.ok) return held;
     this.execRequests.push(request);
+    this.execChoices.push(choice);
     return ok(new FakeExec(request, this.execKilled.resolve));
   }
 
@@ -268,7 +277,7 @@ export class FakeNodeApi implements NodeApi {
         restarts: 0,
         sinceMs: 0,
         templateHash: templateHashOf(spec.template),
-        containers: [],
+        containers: this.containerReports,
         address: `fd00::${replica + 1}`,
       })),
       unplaced: running < spec.replicas ? [`memory: 1 node has too little`] : [],

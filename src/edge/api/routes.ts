@@ -164,12 +164,13 @@ function streamRoutes(api: NodeApi, answer: Answer) {
     },
     "/v1/deployments/:namespace/:name/logs": {
       GET: answer(async (request: KeyRequest, server) => {
-        const { follow, replica, tail, since } = checked(logsQuery, queryOf(request), "query");
+        const { follow, replica, container, tail, since } = checked(logsQuery, queryOf(request), "query");
         const abort = abortWith(request, server);
         const lines = await api.logs(keyOf(request), {
           follow,
           signal: abort.signal,
           ...(replica === undefined ? {} : { replica }),
+          ...(container === undefined ? {} : { container }),
           ...(tail === undefined ? {} : { tail }),
           ...(since === undefined ? {} : { sinceMs: since }),
         });
@@ -178,12 +179,16 @@ function streamRoutes(api: NodeApi, answer: Answer) {
     },
     "/v1/deployments/:namespace/:name/exec": {
       GET: answer((request: KeyRequest, server) => {
-        const { replica } = checked(execQuery, queryOf(request), "query");
+        const { replica, container } = checked(execQuery, queryOf(request), "query");
+        const choice = {
+          ...(replica === undefined ? {} : { replica }),
+          ...(container === undefined ? {} : { container }),
+        };
         const key = keyOf(request);
         return upgraded(
           server,
           request,
-          new ExecSocket((json) => api.exec(key, replica, checkedJson(execSchema, json))),
+          new ExecSocket((json) => api.exec(key, choice, checkedJson(execSchema, json))),
         );
       }),
     },

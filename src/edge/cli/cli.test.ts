@@ -454,6 +454,27 @@ describe("exec and down", () => {
     expect((await muster(["exec", "nginx", "--", "exit", "42"])).code).toBe(42);
     expect((await muster(["exec", "-t", "nginx", "--", "sh"])).code).toBe(2);
     expect((await muster(["exec", "gone", "--", "sh"])).code).toBe(1);
+    await muster(["exec", "nginx/1", "-c", "sidecar", "--", "ls"]);
+    expect(node.execChoices.at(-1)).toEqual({ replica: 1, container: "sidecar" });
+  });
+
+  test("logs asks for the container that it is told", async () => {
+    await muster(["run", "nginx"]);
+    expect((await muster(["logs", "nginx/1", "-c", "sidecar"])).code).toBe(0);
+    expect(node.logQueries.at(-1)).toMatchObject({ replica: 1, container: "sidecar" });
+  });
+
+  test("inspect shows each container of a replica that has several", async () => {
+    await muster(["run", "nginx"]);
+    const main = { name: "main", isInit: false, phase: "running", ready: true, restarts: 0 } as const;
+    node.containerReports = [
+      { ...main, name: "fetch", isInit: true, phase: "completed", ready: false, exitCode: 0 },
+      main,
+      { ...main, name: "cache", phase: "backoff", ready: false, restarts: 3, oomKilled: true, message: "no" },
+    ];
+    const rows = (await muster(["inspect", "nginx"])).out.split("\n").map((line) => line.split(/  +/));
+    expect(rows).toContainEqual(["0", "fetch (init)", "completed", "no", "0", "0", "-"]);
+    expect(rows).toContainEqual(["0", "cache", "backoff", "no", "3", "out of memory", "no"]);
   });
 
   test("down says what becomes of the containers", async () => {

@@ -11,6 +11,7 @@ export function registerExec(program: Program, context: CliContext): void {
     .command("exec")
     .argument("<name>", "NAME or NAME/REPLICA, a namespace may stand before it")
     .argument("<command...>", "what to run; put -- before it")
+    .option("-c, --container <name>", "in this container of the replica (default: the first)")
     .option("-i, --interactive", "pass standard input on")
     .option("-t, --tty", "give it a terminal")
     .option("-e, --env <name=value>", "variable of the environment; may be repeated", flags(parseEnvLine), [])
@@ -19,10 +20,14 @@ export function registerExec(program: Program, context: CliContext): void {
     .action(async (name, args, options, command) => {
       const given = command.optsWithGlobals();
       const { key, replica } = replicaTarget(name, given.namespace);
+      const choice = {
+        ...(replica === undefined ? {} : { replica }),
+        ...(options.container === undefined ? {} : { container: options.container }),
+      };
       const terminal = options.tty === true ? context.console.terminal : undefined;
       if (options.tty === true && terminal === undefined)
         throw usageFailure("-t needs a terminal for input and output", "leave it out in scripts");
-      const session = await connect(given, context).exec(key, replica, {
+      const session = await connect(given, context).exec(key, choice, {
         args,
         env: options.env.map(([variable, value]) => `${variable}=${value}`),
         ...(terminal === undefined ? {} : { terminal: terminal.size() }),

@@ -1,3 +1,4 @@
+import type { ContainerReport } from "../../model/promise.ts";
 import type { DeploymentView } from "../../model/views.ts";
 import { shortId } from "../../model/ids.ts";
 import { formatBytes, formatCpu } from "../manifest/quantity.ts";
@@ -48,7 +49,7 @@ function formatDeployment(view: DeploymentView): string {
     ]);
   if (view.freshness.note !== undefined) facts.push(["note", view.freshness.note]);
   for (const reason of view.unplaced) facts.push(["not placed", reason]);
-  return `${formatFacts(facts)}\n${formatReplicas(view)}`;
+  return `${formatFacts(facts)}\n${formatReplicas(view)}${formatContainers(view)}`;
 }
 
 function formatReplicas(view: DeploymentView): string {
@@ -57,7 +58,7 @@ function formatReplicas(view: DeploymentView): string {
     ["REPLICA", "PHASE", "NODE", "FOR", "RESTARTS", "ADDRESS", "MESSAGE"],
     view.replicas.map((replica) => [
       `${replica.replica}${replica.templateHash === view.templateHash ? "" : " (old)"}`,
-      replica.phase,
+      replica.phase === "running" && !replica.ready ? "running, not ready" : replica.phase,
       replica.nodeName,
       formatAge(nowMs - replica.sinceMs),
       `${replica.restarts}`,
@@ -65,4 +66,29 @@ function formatReplicas(view: DeploymentView): string {
       replica.message ?? "",
     ]),
   );
+}
+
+/** Of replicas that have several: with one, its replica's line says it all. */
+function formatContainers({ replicas }: DeploymentView): string {
+  const rows = replicas.flatMap((replica) =>
+    replica.containers.length < 2
+      ? []
+      : replica.containers.map((container) => [
+          `${replica.replica}`,
+          `${container.name}${container.isInit ? " (init)" : ""}`,
+          container.phase,
+          container.ready ? "yes" : "no",
+          `${container.restarts}`,
+          endWords(container),
+          container.message ?? "",
+        ]),
+  );
+  if (rows.length === 0) return "";
+  const titles = ["REPLICA", "CONTAINER", "PHASE", "READY", "RESTARTS", "LAST EXIT", "MESSAGE"];
+  return `\n${formatTable(titles, rows)}`;
+}
+
+function endWords({ exitCode, oomKilled }: ContainerReport): string {
+  if (oomKilled === true) return "out of memory";
+  return exitCode === undefined ? "" : `${exitCode}`;
 }

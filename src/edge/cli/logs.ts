@@ -8,6 +8,7 @@ export function registerLogs(program: Program, context: CliContext): void {
   program
     .command("logs")
     .argument("<name>", "NAME or NAME/REPLICA, a namespace may stand before it")
+    .option("-c, --container <name>", "of this container of each replica (default: the first)")
     .option("-f, --follow", "go on with what is written next")
     .option("--tail <lines>", "only the last so many lines", flag(parseCount))
     .option("-t, --timestamps", "put the time before each line")
@@ -18,6 +19,7 @@ export function registerLogs(program: Program, context: CliContext): void {
         follow: options.follow === true,
         signal: context.console.interrupted,
         ...(replica === undefined ? {} : { replica }),
+        ...(options.container === undefined ? {} : { container: options.container }),
         ...(options.tail === undefined ? {} : { tail: options.tail }),
       });
       const format = (line: ReplicaLogLine): string => {

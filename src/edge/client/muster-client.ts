@@ -131,6 +131,7 @@ export class MusterClient {
   async *logs(key: DeploymentKey, query: LogQuery): AsyncGenerator<ReplicaLogLine> {
     const parameters = new URLSearchParams({ follow: String(query.follow) });
     if (query.replica !== undefined) parameters.set("replica", String(query.replica));
+    if (query.container !== undefined) parameters.set("container", query.container);
     if (query.tail !== undefined) parameters.set("tail", String(query.tail));
     if (query.sinceMs !== undefined) parameters.set("since", String(query.sinceMs));
     for await (const text of this.#lines(`${pathOf(key)}/logs?${parameters}`, query.signal)) {
@@ -140,9 +141,8 @@ export class MusterClient {
     }
   }
 
-  exec(key: DeploymentKey, replica: number | undefined, request: ExecRequest): Promise<ExecSession> {
-    const query = replica === undefined ? "" : `?replica=${replica}`;
-    return openSession(this.socketPath, `${pathOf(key)}/exec${query}`, request);
+  exec(key: DeploymentKey, choice: ContainerChoice, request: ExecRequest): Promise<ExecSession> {
+    return openSession(this.socketPath, `${pathOf(key)}/exec?${parametersOf(choice)}`, request);
   }
 
   attach(
