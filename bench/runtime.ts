@@ -78,7 +78,7 @@ async function bareBundle(rig: OciRig, machine: Machine, id: string): Promise<Bu
   await makeBundle(
     rig.spec(id, sleep),
     paths,
-    { machine, sandboxes },
+    { machine, sandboxes, idsOf: () => ({ sandbox: undefined, all: new Set() }) },
     {
       program: machine.program(rig.options.runtimePath),
       cgroup: `${rig.options.cgroupParent}/${id}`,

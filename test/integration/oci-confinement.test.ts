@@ -1,9 +1,20 @@
 /** What a specification grants and refuses, seen from inside containers of every OCI runtime that is installed. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { shiftedDirectory } from "../../src/adapters/runtimes/oci/shifted-mounts.ts";
 import type { OciRuntime } from "../../src/adapters/runtimes/oci/oci-runtime.ts";
 import { RuntimeError, type ContainerSpec, type ContainerStatus } from "../../src/ports/container-runtime.ts";
+import { assert } from "../../src/model/assert.ts";
 import { eventually } from "../contract/eventually.ts";
 import { canRun, containerPrograms } from "./machine-needs.ts";
 import { makeOciRig, type OciRig } from "./oci-rig.ts";
@@ -24,6 +35,7 @@ for (const program of ["runc", "crun"]) {
       await runtime.close();
       await rig.dispose();
       expect(readFileSync("/proc/self/mounts", "utf8")).not.toContain(rig.directory);
+      expect(existsSync(dirname(shiftedDirectory(join(rig.options.root, "containers/any"))))).toBe(false);
     });
 
     const start = async (spec: ContainerSpec): Promise<void> => {
@@ -217,6 +229,104 @@ for (const program of ["runc", "crun"]) {
           ["one", "two", "three"].map((id) => start({ ...rig.spec(id, forever), ...shared })),
         );
         expect((await runtime.list()).map(({ phase }) => phase)).toEqual(["running", "running", "running"]);
+      });
+    });
+
+    describe("a user namespace", () => {
+      const inside = { userNamespace: true, runtime: program };
+      const ownerOnMachine = (id: string): string => {
+        const pid = readFileSync(join(rig.options.root, "containers", id, "pid"), "utf8").trim();
+        return /^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? "";
+      };
+
+      test("root inside is nobody outside, the image is its own, and what it writes goes with it", async () => {
+        const script = [
+          "id -u; busybox stat -c '%u %g' /bin/busybox /etc/passwd /etc/hosts",
+          "echo new: >> /etc/passwd && busybox chown 1000:1001 /etc/passwd && busybox stat -c '%u %g' /etc/passwd",
+          "busybox mkdir /made && echo made; cat /etc/hosts | head -n 1; echo x > /dev/null && echo null",
+          "echo shm > /dev/shm/x && echo shm; ls /sys/fs/cgroup | head -n 1; busybox chown 70000 /made || echo beyond",
+        ].join("; ");
+        const text = await outputOf(script, inside);
+        expect(text.split("\n").slice(0, 5)).toEqual(["0", "0 0", "0 0", "0 0", "1000 1001"]);
+        for (const word of ["made", "localhost", "null", "shm", "beyond"]) expect(text).toContain(word);
+        await start({ ...rig.spec("held", forever), ...inside });
+        expect(Number(ownerOnMachine("held"))).toBeGreaterThan(1_000_000_000);
+        expect(statSync(join(rig.layer, "etc/passwd")).uid).toBe(0);
+        expect(readFileSync(join(rig.layer, "etc/passwd"), "utf8")).toContain("alice");
+      });
+
+      test("two containers have users of their own, those of one sandbox have the same", async () => {
+        const shared = { ...inside, sandbox: "replica-8" };
+        await start({ ...rig.spec("one", forever), ...inside });
+        await start({ ...rig.spec("two", forever), ...shared });
+        await start({ ...rig.spec("three", forever), ...shared });
+        expect(ownerOnMachine("one")).not.toBe(ownerOnMachine("two"));
+        expect(ownerOnMachine("two")).toBe(ownerOnMachine("three"));
+        const word = { args: ["/bin/sh", "-c", "id -u; echo hello > /dev/shm/word"], env: [] };
+        const session = await runtime.exec("two", word).catch((error: unknown) => error);
+        if (session instanceof RuntimeError) {
+          // runc before 1.2.2, which says what to do.
+          expect(program).toBe("runc");
+          expect(session.message).toContain("crun");
+          return;
+        }
+        assert(typeof session === "object" && session !== null && "exitCode" in session, "a session");
+        expect(await session.exitCode).toBe(0);
+        const other = await runtime.exec("three", { args: ["cat", "/dev/shm/word"], env: [] });
+        expect(await other.exitCode).toBe(0);
+      });
+
+      test("where nothing else is asked for, programs can be executed in it", async () => {
+        await start({ ...rig.spec("plain", forever), userNamespace: true, sandbox: "replica-9" });
+        const session = await runtime.exec("plain", { args: ["/bin/true"], env: [] });
+        expect(await session.exitCode).toBe(0);
+      });
+
+      test("volumes keep the owners they have inside, and a user of the image can write to its own", async () => {
+        const volume = directory("volume");
+        writeFileSync(join(volume, "old"), "old\n");
+        chownSync(join(volume, "old"), 1000, 1001);
+        chownSync(volume, 1000, 1001);
+        const text = await outputOf(
+          "busybox stat -c '%u' /v/old; echo more >> /v/old; echo new > /v/new; cat /f",
+          {
+            ...inside,
+            user: "alice",
+            mounts: [{ kind: "bind", source: volume, target: "/v", readOnly: false }],
+            files: [{ path: "/f", content: "literal\n", mode: 0o644 }],
+          },
+        );
+        expect(text).toBe("1000\nliteral\n");
+        expect(readFileSync(join(volume, "old"), "utf8")).toBe("old\nmore\n");
+        expect(statSync(join(volume, "new")).uid).toBe(1000);
+        for (const { id } of await runtime.list()) await runtime.remove(id);
+        expect(readFileSync(join(volume, "new"), "utf8")).toBe("new\n");
+      });
+
+      test("in a network of the node's making: ports below 1024, and no sight of the machine's own", async () => {
+        const network = `muster-userns-${process.pid}`;
+        const ip = (...args: string[]) => Bun.spawnSync(["ip", ...args]).exitCode;
+        expect(ip("netns", "add", network)).toBe(0);
+        try {
+          ip("-n", network, "link", "set", "lo", "up");
+          const script =
+            "busybox timeout 1 busybox nc -l -p 80 127.0.0.1; [ $? = 143 ] && echo listened; ls /sys/class/net | busybox wc -l; ip -o link | busybox wc -l";
+          const text = await outputOf(script, { ...inside, networkNamespace: `/run/netns/${network}` });
+          expect(text).toContain("listened");
+          expect(text.trim().split("\n").slice(-2)).toEqual(["0", "1"]);
+        } finally {
+          for (const { id } of await runtime.list()) await runtime.remove(id);
+          ip("netns", "delete", network);
+        }
+      });
+
+      test("a directory whose file system cannot shift owners is refused with words", async () => {
+        const error = await createError({
+          ...inside,
+          mounts: [{ kind: "bind", source: "/proc/self", target: "/p", readOnly: true }],
+        });
+        expect(error.info.code).toBe("bad-spec");
+        expect(error.message).toContain("ID-mapped");
       });
     });
 

@@ -17,8 +17,9 @@ export interface MountsInput {
   readonly sharedMemory: string | undefined;
   /** See `RuntimeProgram.knowsRecursiveReadOnly`. */
   readonly knowsRecursiveReadOnly: boolean;
-  /** The container's user namespace does not own its network or IPC namespace: the kernel then refuses new mounts of them. */
-  readonly isForeign: boolean;
+  /** The container's user namespace does not own its network, or its IPC: the kernel then refuses new mounts that show them. */
+  readonly isNetworkForeign: boolean;
+  readonly isIpcForeign: boolean;
 }
 
 const sealed = ["nosuid", "noexec", "nodev"];
@@ -60,7 +61,7 @@ function fileMount({ path, source, isReadOnly }: ContainerFile): OciMount {
   return { destination: path, type: "bind", source, options };
 }
 
-function systemMounts({ sharedMemory, isForeign }: MountsInput): OciMount[] {
+function systemMounts({ sharedMemory, isNetworkForeign, isIpcForeign }: MountsInput): OciMount[] {
   const mount = (destination: string, type: string, source: string, options: readonly string[]) => ({
     destination,
     type,
@@ -76,10 +77,10 @@ function systemMounts({ sharedMemory, isForeign }: MountsInput): OciMount[] {
     sharedMemory === undefined
       ? mount(sharedMemoryPath, "tmpfs", "shm", [...sealed, "mode=1777", "size=65536k"])
       : mount(sharedMemoryPath, "bind", sharedMemory, ["bind", "rprivate", ...sealed]),
-    ...(isForeign ? [] : [mount("/dev/mqueue", "mqueue", "mqueue", sealed)]),
-    isForeign
+    ...(isIpcForeign ? [] : [mount("/dev/mqueue", "mqueue", "mqueue", sealed)]),
+    isNetworkForeign
       ? mount("/sys", "bind", "/sys", ["rbind", "rprivate", ...sealed, "ro"])
       : mount("/sys", "sysfs", "sysfs", [...sealed, "ro"]),
-    ...(isForeign ? [] : [mount("/sys/fs/cgroup", "cgroup", "cgroup", [...sealed, "relatime", "ro"])]),
+    mount("/sys/fs/cgroup", "cgroup", "cgroup", [...sealed, "relatime", "ro"]),
   ];
 }

@@ -113,7 +113,10 @@ async function startFailure(id: string, local: LocalProcess): Promise<RuntimeErr
   const decoder = new TextDecoder();
   let said = "";
   for await (const chunk of local.output) said += decoder.decode(chunk.data);
-  return describeFailure(id, "exec", said.trim());
+  const failure = describeFailure(id, "exec", said.trim());
+  if (!failure.message.includes("setns process")) return failure;
+  const advice = "to execute in a container with a user namespace takes crun, or runc 1.2.2";
+  return describeFailure(id, "exec", `${failure.message}: ${advice}`);
 }
 
 /** The process of the container's own configuration, with what the request says otherwise. */

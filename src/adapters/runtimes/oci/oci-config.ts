@@ -1,5 +1,5 @@
 /** The OCI runtime configuration (runtime-spec, config.md) of one container, with defaults as safe as Docker's. */
-import type { ContainerSpec } from "../../../ports/container-runtime.ts";
+import type { ContainerMount, ContainerSpec } from "../../../ports/container-runtime.ts";
 import { effectiveCapabilities, type ProcessCapabilities } from "./capabilities.ts";
 import { ociMounts } from "./config-mounts.ts";
 import type { ContainerFile } from "./container-files.ts";
@@ -10,6 +10,8 @@ import { seccompFilter } from "./seccomp.ts";
 
 export interface ConfigInput {
   readonly spec: ContainerSpec;
+  /** The specification's, with sources that the container's users can get at. */
+  readonly mounts: readonly ContainerMount[];
   /** The mounted root directory. */
   readonly root: string;
   readonly user: ImageUser;
@@ -74,17 +76,22 @@ const cpuPeriodUs = 100_000;
 /** Of another network namespace than the container's: it is the machine's /sys that a foreign namespace gets to see. */
 const maskedForeignPaths = ["/sys/class/net", "/sys/devices/virtual/net"] as const;
 
-/** As in Docker's containers: ports below 1024 and pings are for everybody who is inside. */
-const sysctl = {
-  "net.ipv4.ip_unprivileged_port_start": "0",
-  "net.ipv4.ping_group_range": "0 2147483647",
-};
+/** Of the network namespace, as in Docker's containers: ports below 1024 and pings are for everybody who is inside. */
+export function networkSettings(lastGroup: number): Readonly<Record<string, string>> {
+  return {
+    "net.ipv4.ip_unprivileged_port_start": "0",
+    "net.ipv4.ping_group_range": `0 ${lastGroup}`,
+  };
+}
+
+/** The kernel takes no group above. */
+export const lastGroup = 2_147_483_647;
 
 /** What is written to config.json. */
 export function ociConfig(input: ConfigInput): object {
   const { spec, idRange } = input;
   const seccomp = seccompFilter(process.arch, input.capabilities);
-  const isForeign = idRange !== undefined;
+  const isNetworkForeign = idRange !== undefined && spec.networkNamespace !== undefined;
   const mappings = idRange && [{ containerID: 0, hostID: idRange.base, size: idRange.size }];
   return {
     ociVersion: "1.0.2",
@@ -92,20 +99,20 @@ export function ociConfig(input: ConfigInput): object {
     root: { path: input.root, readonly: spec.readOnlyRoot ?? false },
     process: ociProcess(input),
     mounts: ociMounts({
-      mounts: spec.mounts ?? [],
+      mounts: input.mounts,
       files: input.files,
       sharedMemory: input.sandbox?.sharedMemory,
       knowsRecursiveReadOnly: input.knowsRecursiveReadOnly,
-      isForeign,
+      isNetworkForeign,
+      isIpcForeign: idRange !== undefined && input.sandbox !== undefined,
     }),
     linux: {
       cgroupsPath: input.cgroup,
       namespaces: namespaces(input),
       ...(mappings === undefined ? {} : { uidMappings: mappings, gidMappings: mappings }),
       resources: resources(input),
-      // A network namespace that is not the container's own is set up by who made it.
-      ...(isForeign ? {} : { sysctl }),
-      maskedPaths: isForeign ? [...maskedPaths, ...maskedForeignPaths] : maskedPaths,
+      ...(isNetworkForeign ? {} : { sysctl: networkSettings(idRange ? idRange.size - 1 : lastGroup) }),
+      maskedPaths: isNetworkForeign ? [...maskedPaths, ...maskedForeignPaths] : maskedPaths,
       readonlyPaths,
       ...(seccomp === undefined ? {} : { seccomp }),
     },

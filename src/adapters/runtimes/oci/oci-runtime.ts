@@ -154,7 +154,7 @@ export class OciRuntime implements ContainerRuntime {
     if (spec.args.length === 0) throw badCommand(spec.id, "no command is given");
     if (spec.sandbox !== undefined && !isContainerId(spec.sandbox))
       throw badSpec(spec.id, `${JSON.stringify(spec.sandbox)} is not the name of a sandbox`);
-    const program = commands.program(spec.runtime);
+    const program = commands.programFor(spec);
     this.#inTransition.add(spec.id);
     try {
       await this.#permits.run(async () => {
@@ -322,12 +322,18 @@ export class OciRuntime implements ContainerRuntime {
   async #make(program: RuntimeProgram, spec: ContainerSpec, paths: BundlePaths): Promise<void> {
     const opened = this.#open();
     const logs = spec.logs ?? { fileBytes: this.#options.logBytesMax, files: 1 };
-    await makeBundle(spec, paths, opened, {
-      program,
-      cgroup: `${this.#options.cgroupParent}/${spec.id}`,
-      pidsMax: this.#options.pidsMax,
-      logs,
-    });
+    const idsOf = (sandbox: string | undefined) => this.#idsOf(sandbox);
+    await makeBundle(
+      spec,
+      paths,
+      { ...opened, idsOf },
+      {
+        program,
+        cgroup: `${this.#options.cgroupParent}/${spec.id}`,
+        pidsMax: this.#options.pidsMax,
+        logs,
+      },
+    );
     // A leftover of a container of this name that was not removed properly would read as this one's end.
     rmSync(paths.exit, { force: true });
     const [runtimePath, ...runtimeArgs] = opened.commands.words(program);
@@ -372,6 +378,15 @@ export class OciRuntime implements ContainerRuntime {
       deleteState: () => commands.deleteState(id, paths),
     });
     if (sandbox !== undefined) await sandboxes.release(sandbox);
+  }
+
+  #idsOf(sandbox: string | undefined): { sandbox: number | undefined; all: ReadonlySet<number> } {
+    const metas = listIds(this.#directories.containers).map((id) => readMeta(this.#paths(id)));
+    const mine = metas.find((meta) => sandbox !== undefined && meta?.sandbox === sandbox);
+    return {
+      sandbox: mine?.idBase,
+      all: new Set(metas.map((meta) => meta?.idBase).filter((base) => base !== undefined)),
+    };
   }
 
   #usesSandbox(name: string): boolean {

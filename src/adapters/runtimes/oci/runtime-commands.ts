@@ -1,6 +1,7 @@
 /** The commands of OCI runtimes (`start`, `kill`, `delete`) for containers that may each have been made by another one. */
 import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import type { ContainerSpec } from "../../../ports/container-runtime.ts";
 import type { Logger } from "../../../ports/logger.ts";
 import { readMeta, type BundlePaths } from "./bundle.ts";
 import type { Machine } from "./machine.ts";
@@ -38,6 +39,16 @@ export class RuntimeCommands {
   /** By the name that a specification gives; throws RuntimeError when it is not installed. */
   program(name: string | undefined): RuntimeProgram {
     return this.#ports.machine.program(name ?? this.#options.defaultRuntime);
+  }
+
+  /**
+   * What makes this container. Until 1.2.2, runc cannot execute a program in a container whose user namespace does not own its
+   * network (runc issue 4390), so crun makes those where it is installed and nothing else was asked for.
+   */
+  programFor({ runtime, userNamespace }: Pick<ContainerSpec, "runtime" | "userNamespace">): RuntimeProgram {
+    const program = this.program(runtime);
+    if (userNamespace !== true || runtime !== undefined || program.name !== "runc") return program;
+    return Bun.which("crun") === null ? program : this.program("crun");
   }
 
   /** The one that made the container, whatever the default is by now. */

@@ -11,6 +11,7 @@ import {
   processesWithArgument,
   sendSignal,
 } from "./processes.ts";
+import { removeShifted, shiftedDirectory } from "./shifted-mounts.ts";
 
 const SIGKILL = 9;
 /** A killed process that is still there after this hangs in the kernel; its monitor gets as long to write its record. */
@@ -45,6 +46,7 @@ export async function tearDown(
   await ports.deleteState();
   if (!(await waitUntil(clock, () => removeCgroup(tree, cgroup))))
     throw new Error(`the control group of ${id} stays in use`);
+  removeShifted(ports.overlays, shiftedDirectory(paths.directory));
   ports.overlays.unmount(paths.merged);
   await rm(paths.exit, { force: true });
   await rm(paths.directory, { recursive: true, force: true });
