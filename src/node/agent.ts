@@ -219,8 +219,8 @@ export class Agent implements NodeApi {
   async start(): Promise<void> {
     this.#fleet.listen((event) => this.#fleetEvent(event));
     await this.#directory.start();
-    await this.#book.start();
     this.images.start();
+    await this.#book.start();
     await this.#groups.load();
     await this.#ports.transport.start({
       datagram: (from, payload) => this.#fleet.receiveDatagram(from, payload),

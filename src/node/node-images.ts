@@ -47,7 +47,7 @@ export interface NodeImagesPorts {
 /** A promise as far as images are concerned. */
 interface HeldImages {
   readonly terms: PromiseTerms;
-  readonly report: { readonly imageDigest?: string };
+  readonly report: { readonly containers: readonly { readonly imageDigest?: string }[] };
 }
 
 /** Between two words on how far a pull is. */
@@ -124,7 +124,7 @@ function imagesInUse(entries: Iterable<HeldImages>): ImageUse {
   const digests: string[] = [];
   for (const { terms, report } of entries) {
     references.push(...imagesOf(terms.template));
-    if (report.imageDigest !== undefined) digests.push(report.imageDigest);
+    for (const { imageDigest } of report.containers) if (imageDigest !== undefined) digests.push(imageDigest);
   }
   return { references, digests };
 }
