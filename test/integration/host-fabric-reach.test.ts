@@ -1,5 +1,5 @@
 /** Who reaches whom, under which address, and who must not: the host fabric between real programs. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -18,6 +18,9 @@ const nodeV6 = "fd99::1";
 
 const repeat = (text: string, times: number): string[] => Array.from({ length: times }, () => text);
 
+/** Every answer comes from a program of its own, and those that never come are waited for. */
+setDefaultTimeout(60_000);
+
 describe.if(runsHere)("reach of the host fabric", () => {
   let rig: FabricRig;
   let parties: NetworkParties;
@@ -30,6 +33,8 @@ describe.if(runsHere)("reach of the host fabric", () => {
   beforeEach(async () => {
     rig = await makeFabricRig();
     parties = new NetworkParties();
+    // As distributions have it that check strictly whether a sender's address belongs to the link.
+    writeFileSync("/proc/sys/net/ipv4/conf/all/rp_filter", "1");
   });
   afterEach(async () => {
     await parties.dispose();

@@ -1,5 +1,5 @@
 /** What the host fabric leaves on the machine, and what it does not touch: after crashes, beside others, under load. */
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, readFileSync, readdirSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { HostFabric, interfacePrefix } from "../../src/adapters/fabrics/host/host-fabric.ts";
@@ -57,6 +57,8 @@ function running(name: string): readonly string[] {
   });
 }
 
+setDefaultTimeout(120_000);
+
 describe.if(runsHere)("remains of the host fabric", () => {
   let rig: FabricRig;
   let parties: NetworkParties;
@@ -112,7 +114,7 @@ describe.if(runsHere)("remains of the host fabric", () => {
     }
     // As many steps as three endpoints take; fewer would mean that steps are not seen.
     expect(deadly).toBeGreaterThan(60);
-  }, 120_000);
+  });
 
   test("200 attaches and detaches leave nothing, in the kernel, on disk or among open files", async () => {
     await attach("first", 1, [web]);
@@ -133,7 +135,7 @@ describe.if(runsHere)("remains of the host fabric", () => {
     expect(readdirSync(join(rig.options.statePath, "netns"))).toEqual([]);
     // A file for each endpoint would be 200; those of programs that just ended are closed when they are collected.
     expect(readdirSync("/proc/self/fd").length).toBeLessThan(filesBefore + 50);
-  }, 60_000);
+  });
 
   test("a fabric without endpoints changes nothing, and one with them says what it switches on", async () => {
     const forwarding = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"].map((name) => `/proc/sys/net/${name}`);
@@ -150,6 +152,29 @@ describe.if(runsHere)("remains of the host fabric", () => {
     expect(JSON.stringify(said)).toContain("ipv4/ip_forward=1 ipv6/conf/all/forwarding=1");
     await fabric.detach("a");
     await fabric.close();
+  });
+
+  test("a firewall that drops what is forwarded is told of", async () => {
+    const chain = (name: string, hook: string, policy: string) =>
+      run("nft", `add chain ip filter ${name} { type filter hook ${hook} priority 0; policy ${policy}; }`);
+    await run("nft", "add table ip filter");
+    await Promise.all([
+      chain("FORWARD", "forward", "drop"),
+      chain("INPUT", "input", "drop"),
+      chain("MORE", "forward", "accept"),
+    ]);
+    const said: unknown[] = [];
+    const log = { ...quiet, warn: (...line: readonly unknown[]) => void said.push(line) };
+    const fabric = new HostFabric({ clock: new SystemClock(), log }, rig.options);
+    await attach("a", 1, [], fabric);
+    await attach("b", 2, [], fabric);
+    expect(said).toEqual([
+      [expect.stringContaining("firewall"), { chains: "filter FORWARD", allow: "interfaces mstr-*" }],
+    ]);
+    await fabric.detach("a");
+    await fabric.detach("b");
+    await fabric.close();
+    await run("nft", "delete table ip filter");
   });
 
   test("two fleets of one machine keep out of each other's way", async () => {

@@ -99,7 +99,7 @@ export class HostFabric implements Fabric {
     if (!idPattern.test(spec.id) || !isIpv6(spec.ipv6))
       throw failed(`attach ${spec.id}`, new Error("not an endpoint id and an IPv6 address"));
     const opened = this.#open();
-    this.#range ??= this.#prepareMachine();
+    this.#range ??= this.#prepareMachine(opened);
     const before = this.#records.get(spec.id);
     if (before !== undefined) {
       if (isSame(before, spec) && this.#isWhole(before, opened)) {
@@ -195,14 +195,24 @@ export class HostFabric implements Fabric {
     }
   }
 
-  /** What only a machine with replicas needs; resolves to the range of their addresses. */
-  #prepareMachine(): Ipv4Range {
+  /** What only a machine with replicas needs; the range of their addresses. */
+  #prepareMachine({ packetFilter }: Opened): Ipv4Range {
     try {
       const changed = enableForwarding();
       if (changed.length > 0)
         this.#log.info("the machine forwards packets from now on, for its replicas", {
           settings: changed.join(" "),
         });
+      // No table of ours can let through what another one drops.
+      const dropping = packetFilter.droppingChains();
+      if (dropping.length > 0)
+        this.#log.warn(
+          "a firewall drops what this machine forwards; replicas are cut off unless it allows them",
+          {
+            chains: dropping.join(", "),
+            allow: `interfaces ${interfacePrefix}*`,
+          },
+        );
       const range = freeRange(this.#options.ipv4Ranges, readIpv4Routes());
       return defined(range === undefined ? undefined : parseIpv4Range(range), "an IPv4 range in the options");
     } catch (error) {

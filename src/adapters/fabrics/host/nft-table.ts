@@ -57,6 +57,9 @@ export function wholeTable(options: NftTableOptions, publications: readonly Publ
     ...chain("guard", "filter hook prerouting priority raw", [
       // route_localnet on our interfaces is for answers, which have another address on the wire.
       `${from} ip daddr 127.0.0.0/8 drop`,
+      `${from} ip6 daddr ::1 drop`,
+      // Our links have a route to it, which must not vouch for it as a sender.
+      `${from} ip6 saddr ::1 drop`,
       // Nobody speaks with an address that is not his: there has to be a way back to it over the same link.
       `${from} meta nfproto ipv4 fib saddr . iif oif missing drop`,
       `${from} ip6 saddr != { ::, fe80::/10 } fib saddr . iif oif missing drop`,

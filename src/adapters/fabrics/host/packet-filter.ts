@@ -13,9 +13,11 @@ import {
 const tables = 10;
 const connections = 1;
 const getTable = (tables << 8) | 1;
+const getChain = (tables << 8) | 4;
 const getElement = (tables << 8) | 13;
 const deleteConnection = (connections << 8) | 2;
 const familyInet = 1;
+const familyUnspecified = 0;
 const familyV4 = 2;
 const familyV6 = 10;
 const headerBytes = 16 + 4;
@@ -25,6 +27,9 @@ const nestedFilter = 25 | 0x8000;
 /** Of CTA_FILTER_ORIG_FLAGS: which parts of the tuple count. */
 const matchProtocol = 1 << 3;
 const matchDestinationPort = 1 << 5;
+
+const hookForward = 2;
+const policyDrop = 0;
 
 type Protocol = "tcp" | "udp";
 
@@ -39,7 +44,21 @@ export class PacketFilter {
   tables(): readonly string[] {
     return this.#socket
       .list("list packet filter tables", getTable, family(familyInet))
-      .map((message) => findAttribute(message, headerBytes, 1)?.toString("latin1").replace(/\0$/, "") ?? "");
+      .map((message) => nameIn(message, 1));
+  }
+
+  /** Chains that drop by policy what the machine forwards, as `table chain`; for IP alone, not for bridges. */
+  droppingChains(): readonly string[] {
+    return this.#socket
+      .list("list packet filter chains", getChain, family(familyUnspecified))
+      .filter((message) => {
+        const hook = findAttribute(message, headerBytes, 4);
+        const number = hook === undefined ? undefined : findAttribute(hook, 0, 1)?.readUInt32BE(0);
+        const policy = findAttribute(message, headerBytes, 5)?.readUInt32BE(0);
+        const isIp = [familyInet, familyV4, familyV6].includes(message.readUInt8(16));
+        return isIp && number === hookForward && policy === policyDrop;
+      })
+      .map((message) => `${nameIn(message, 1)} ${nameIn(message, 3)}`);
   }
 
   hasTable(table: string): boolean {
@@ -82,6 +101,10 @@ export class PacketFilter {
   close(): void {
     this.#socket.close();
   }
+}
+
+function nameIn(message: Buffer, attributeType: number): string {
+  return findAttribute(message, headerBytes, attributeType)?.toString("latin1").replace(/\0$/, "") ?? "";
 }
 
 function family(number: number): Buffer {
