@@ -21,7 +21,8 @@ import type { Logger } from "../ports/logger.ts";
 import type { Store } from "../ports/store.ts";
 import type { Address, PeerAddress, Transport } from "../ports/transport.ts";
 import { decodeAs, encode } from "../wire/codec.ts";
-import { fullStateSchema, membershipMessageSchema } from "../wire/membership.ts";
+import { decodeMembership, encodeMembership } from "../wire/membership-datagram.ts";
+import { fullStateSchema } from "../wire/membership.ts";
 import { MachineLane } from "./machine-lane.ts";
 import { Turn, type Work } from "./turn.ts";
 
@@ -146,7 +147,7 @@ export class Fleet {
     if (this.#turn.isFull) return;
     let message: Message;
     try {
-      message = decodeAs(membershipMessageSchema, payload);
+      message = decodeMembership(payload);
     } catch (error) {
       this.#ports.logger.debug("datagram rejected", { from, reason: String(error) });
       return;
@@ -173,7 +174,7 @@ export class Fleet {
   #carryOut(effect: MembershipEffect): void {
     switch (effect.kind) {
       case "send":
-        this.#ports.transport.datagram(effect.to, encode(effect.message));
+        this.#ports.transport.datagram(effect.to, encodeMembership(effect.message));
         return;
       case "push-pull":
         void this.#pushPull(effect.to, effect.member, effect.state);

@@ -57,6 +57,7 @@ export class BroadcastQueue {
    */
   take(bytes: number, limit: number, except?: NodeId): Update[] {
     const taken: Update[] = [];
+    if (this.#entries.size === 0) return taken;
     let left = bytes;
     for (const entry of this.#sorted()) {
       if (entry.bytes > left || entry.id === except) continue;
