@@ -2,9 +2,9 @@
 import { defined } from "../../model/assert.ts";
 import type { Instant } from "../machine.ts";
 import type { PromiseId } from "../../model/ids.ts";
-import { containerIdOf, endpointIdOf, ownerOf } from "./container-ids.ts";
+import { containerIdAt, ownerOf } from "./container-ids.ts";
 import { containerEnded } from "./ends.ts";
-import { amendPart, createInstance, entryOf, setPartMessage, type Instance } from "./instance.ts";
+import { amendPart, createInstance, entryOf, runIdOf, setPartMessage, type Instance } from "./instance.ts";
 import type { BookEntry, ObservedContainer, ObservedEndpoint, SweepTarget } from "./messages.ts";
 import type { Part, RunState } from "./part.ts";
 import { noteStart } from "./progress.ts";
@@ -31,7 +31,7 @@ export function adoptAll(
     .toSorted((a, b) => a.order - b.order)
     .map((entry) => {
       const instance = createInstance(entry);
-      const endpoint = endpointById.get(endpointIdOf(entry.terms));
+      const endpoint = endpointById.get(instance.endpointId);
       if (endpoint !== undefined) {
         kept.add(endpoint.id);
         instance.endpoint = "ready";
@@ -75,7 +75,7 @@ function isOf(instance: Instance, part: Part): (container: ObservedContainer) =>
   return ({ id, labels }) => {
     const owner = ownerOf(labels);
     if (owner?.container !== part.name) return false;
-    return id === containerIdOf(instance.entry.terms, part.index, owner.attempt);
+    return id === containerIdAt(instance.endpointId, part.index, owner.attempt);
   };
 }
 
@@ -148,6 +148,6 @@ export function straysOf(
   return strays;
 }
 
-function isRunOf({ entry }: Instance, { index, state }: Part, id: string): boolean {
-  return state.kind !== "none" && containerIdOf(entry.terms, index, state.attempt) === id;
+function isRunOf(instance: Instance, part: Part, id: string): boolean {
+  return part.state.kind !== "none" && runIdOf(instance, part) === id;
 }

@@ -22,7 +22,11 @@ export function endpointIdOf(terms: PromiseTerms): string {
 
 /** The endpoint's id, the container's place among the template's, and the attempt; never the same for two runs. */
 export function containerIdOf(terms: PromiseTerms, index: number, attempt: number): string {
-  return `${endpointIdOf(terms)}-${index}-${attempt}`;
+  return containerIdAt(endpointIdOf(terms), index, attempt);
+}
+
+export function containerIdAt(endpointId: string, index: number, attempt: number): string {
+  return `${endpointId}-${index}-${attempt}`;
 }
 
 export function containerLabels(

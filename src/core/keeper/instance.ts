@@ -1,6 +1,7 @@
 /** What the keeper knows of one promise while the agent runs. */
 import { defined } from "../../model/assert.ts";
 import type { InstancePhase } from "../../model/promise.ts";
+import { containerIdAt, endpointIdOf } from "./container-ids.ts";
 import type { Instant } from "../machine.ts";
 import type { BookEntry, ContainerEntry } from "./messages.ts";
 import { partsOf, type Part, type StepUnderWay } from "./part.ts";
@@ -12,6 +13,7 @@ export interface Instance {
   isDirty: boolean;
   /** Identity of the replica slot on this node. */
   readonly slot: string;
+  readonly endpointId: string;
   /** Its containers, init containers first. */
   readonly parts: readonly Part[];
   endpoint: "none" | "unsure" | "ready";
@@ -45,6 +47,7 @@ export function createInstance(entry: BookEntry, reported = ""): Instance {
     entry,
     isDirty: false,
     slot: `${entry.terms.deployment}/${entry.terms.replica}`,
+    endpointId: endpointIdOf(entry.terms),
     parts: partsOf(entry.terms.template),
     endpoint: "none",
     networkNamespace: undefined,
@@ -62,6 +65,12 @@ export function createInstance(entry: BookEntry, reported = ""): Instance {
     resendDelayMs: 0,
     forgetAt: undefined,
   };
+}
+
+/** Id of the run that there is, or else of the one that comes next. */
+export function runIdOf({ endpointId, entry }: Instance, { index, state }: Part): string {
+  const attempt = state.kind === "none" ? (entry.containers[index]?.attempt ?? 0) : state.attempt;
+  return containerIdAt(endpointId, index, attempt);
 }
 
 /** Changes the entry; it reaches the disk with the next change that has to. */

@@ -9,10 +9,10 @@ import type { PromiseId } from "../../model/ids.ts";
 import type { Instant, Machine } from "../machine.ts";
 import { adoptAll, straysOf } from "./adoption.ts";
 import { Book, sortRecords } from "./book.ts";
-import { containerIdOf, endpointIdOf, ownerOf } from "./container-ids.ts";
+import { ownerOf } from "./container-ids.ts";
 import { Effects } from "./effects.ts";
 import { containerEnded } from "./ends.ts";
-import { entryOf, phaseOf, type Instance } from "./instance.ts";
+import { entryOf, phaseOf, runIdOf, type Instance } from "./instance.ts";
 import type {
   BookView,
   HeldPromise,
@@ -203,9 +203,7 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
     const part = instance?.parts.find(({ name }) => name === input.container);
     if (instance === undefined || part === undefined) return;
     instance.isStirred = true;
-    const { state } = part;
-    if (state.kind === "none") return;
-    if (containerIdOf(instance.entry.terms, part.index, state.attempt) !== input.containerId) return;
+    if (part.state.kind === "none" || runIdOf(instance, part) !== input.containerId) return;
     const before = entryOf(instance, part).ready;
     const wasEnding = part.ending !== undefined;
     probed(instance, part, input, now);
@@ -249,7 +247,7 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
     const skips = (part: Part): boolean => part.inFlight !== undefined || part.touched > input.observation;
     for (const target of straysOf(instances, input.containers, skips)) this.#sweep(target, now);
     const wanted = new Set<string>();
-    for (const { entry } of instances.values()) wanted.add(endpointIdOf(entry.terms));
+    for (const { endpointId } of instances.values()) wanted.add(endpointId);
     for (const { id } of input.endpoints ?? [])
       if (!wanted.has(id)) this.#sweep({ what: "endpoint", id }, now);
     const statusById = new Map(input.containers.map((one) => [one.id, one]));
@@ -257,7 +255,7 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
       const { entry, parts } = instance;
       for (const part of parts) {
         if (skips(part) || part.state.kind !== "running") continue;
-        const containerId = containerIdOf(entry.terms, part.index, part.state.attempt);
+        const containerId = runIdOf(instance, part);
         const status = statusById.get(containerId);
         if (status?.phase === "running") continue;
         instance.isStirred = true;

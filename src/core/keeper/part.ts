@@ -129,5 +129,5 @@ export function partPhaseOf(part: Part, entry: ContainerEntry, replica: Instance
   if (part.state.kind === "running") return part.ending === undefined ? "running" : "stopping";
   if (entry.isDone) return "completed";
   if (part.retryAt !== undefined) return "backoff";
-  return part.isBegun ? "starting" : "waiting";
+  return part.inFlight !== undefined || part.state.kind !== "none" ? "starting" : "waiting";
 }

@@ -4,10 +4,9 @@
  */
 import type { Instant } from "../machine.ts";
 import type { Book } from "./book.ts";
-import { containerIdOf, endpointIdOf } from "./container-ids.ts";
 import type { Effects } from "./effects.ts";
 import { beginEnding, giveUpOn, renewAttempt, settleEnd } from "./ends.ts";
-import { setMessage, type Instance } from "./instance.ts";
+import { entryOf, runIdOf, setMessage, type Instance } from "./instance.ts";
 import type { ContainerRun, KeeperEffect } from "./messages.ts";
 import { lacksNetwork, laneOf, networkMove, partMove, type Move } from "./moves.ts";
 import type { KeeperOptions } from "./options.ts";
@@ -137,7 +136,7 @@ export class Pass {
       step: underWay.step,
       promise: entry.terms.id,
       terms: entry.terms,
-      endpointId: endpointIdOf(entry.terms),
+      endpointId: instance.endpointId,
       ...(part === undefined ? {} : { container: runOf(instance, part) }),
       ...(underWay.step === "create" && networkNamespace !== undefined ? { networkNamespace } : {}),
     };
@@ -147,7 +146,6 @@ export class Pass {
   }
 
   #probe(instance: Instance, part: Part, effects: Effects): void {
-    const { terms } = instance.entry;
     for (const run of activeProbes(instance, part)) {
       if (run.isInFlight) continue;
       if (this.#now < run.nextAt) {
@@ -162,10 +160,10 @@ export class Pass {
       probeBegun(run, this.#now);
       effects.atOnce({
         kind: "probe",
-        promise: terms.id,
+        promise: instance.entry.terms.id,
         container: part.name,
-        containerId: runOf(instance, part).id,
-        endpointId: endpointIdOf(terms),
+        containerId: runIdOf(instance, part),
+        endpointId: instance.endpointId,
         purpose: run.purpose,
         action: run.probe.action,
         timeoutMs: run.probe.timeoutMs,
@@ -185,10 +183,10 @@ export class Pass {
   }
 }
 
-function runOf(instance: Instance, { index, state, template }: Part): ContainerRun {
-  const { containers, terms } = instance.entry;
-  const attempt = state.kind === "none" ? (containers[index]?.attempt ?? 0) : state.attempt;
-  return { id: containerIdOf(terms, index, attempt), attempt, template };
+function runOf(instance: Instance, part: Part): ContainerRun {
+  const { state, template } = part;
+  const attempt = state.kind === "none" ? entryOf(instance, part).attempt : state.attempt;
+  return { id: runIdOf(instance, part), attempt, template };
 }
 
 function wakeAt(instance: Instance, when: Instant | undefined): void {

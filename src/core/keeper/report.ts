@@ -2,8 +2,7 @@
 import type { Instant } from "../machine.ts";
 import type { PromiseId } from "../../model/ids.ts";
 import type { ContainerReport, InstanceReport } from "../../model/promise.ts";
-import { containerIdOf } from "./container-ids.ts";
-import { amend, amendPart, entryOf, phaseOf, type Instance } from "./instance.ts";
+import { amend, amendPart, entryOf, phaseOf, runIdOf, type Instance } from "./instance.ts";
 import type { BookEntry, BookView, ContainerEntry } from "./messages.ts";
 import type { KeeperOptions } from "./options.ts";
 import { partPhaseOf } from "./part.ts";
@@ -64,12 +63,14 @@ function contentOf(entry: BookEntry): string {
 }
 
 /** Where a run has ended and the next one is not made yet, it is the one that ended: its logs are there. */
-export function viewOf({ entry, parts }: Instance): BookView {
+export function viewOf(instance: Instance): BookView {
+  const { entry, parts } = instance;
   const { terms, cohort, desired, releaseReason } = entry;
-  const containers = parts.map(({ name, index, isInit, state }) => {
-    const attempt = state.kind === "none" ? (entry.containers[index]?.attempt ?? 0) : state.attempt;
-    return { name, isInit, id: containerIdOf(terms, index, attempt) };
-  });
+  const containers = parts.map((part) => ({
+    name: part.name,
+    isInit: part.isInit,
+    id: runIdOf(instance, part),
+  }));
   const view = { terms, cohort, desired, containers, report: reportOf(entry) };
   return releaseReason === undefined ? view : { ...view, releaseReason };
 }
