@@ -71,6 +71,8 @@ function initConflicts(container: ContainerTemplate, path: Path): readonly Confl
     Object.keys(container.probes).length > 0 ? "probes" : "",
     container.preStop === undefined ? "" : "preStop",
     container.stopSignal === undefined ? "" : "stopSignal",
+    container.stdin === true ? "stdin" : "",
+    container.terminal === true ? "tty" : "",
   ].filter((name) => name !== "");
   return given.map((name) => ({ path: [...path, name], message: `an init container has no ${name}` }));
 }
