@@ -104,6 +104,19 @@ export class Fleet {
     return run([binaryPath, ...args], this.#env(machine), input);
   }
 
+  /** `muster ...` with its input and output in pipes, still running. */
+  start(machine: string, ...args: readonly string[]): Bun.Subprocess<"pipe", "pipe", "pipe"> {
+    return Bun.spawn([binaryPath, ...args], {
+      env: { ...process.env, ...this.environment(machine) },
+      stdio: ["pipe", "pipe", "pipe"],
+    });
+  }
+
+  /** What leads the commands to the agent of a machine. */
+  environment(machine: string): Readonly<Record<string, string>> {
+    return this.#env(machine);
+  }
+
   /** What it prints; rejects when it does not end well. */
   async text(machine: string, ...args: readonly string[]): Promise<string> {
     return mustRun([binaryPath, ...args], this.#env(machine));
@@ -141,7 +154,7 @@ export class Fleet {
 
   /** What runs of a deployment on all machines, whatever their agents say. */
   containers(name: string): readonly Container[] {
-    const pattern = new RegExp(`^${name}-(\\d+)-[0-9a-f]{16}-\\d+$`);
+    const pattern = new RegExp(`^${name}-(\\d+)-[0-9a-f]{16}-\\d+-\\d+$`);
     return this.machines.flatMap((machine) =>
       [...processesByContainer(`muster-${this.name}/${machine}`)].flatMap(([container, pids]) => {
         const replica = pattern.exec(container)?.[1];
