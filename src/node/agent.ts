@@ -42,6 +42,7 @@ import { Leftovers } from "./leftovers.ts";
 import { openHistory, type HistoryQuery } from "./history-stream.ts";
 import { Containers } from "./containers.ts";
 import { InstanceStreams } from "./instance-streams.ts";
+import { LogStreams } from "./log-streams.ts";
 import type {
   ContainerChoice,
   ContainerApi,
@@ -110,6 +111,7 @@ export class Agent implements NodeApi {
   readonly #reporter: Reporter;
   readonly #requests: Requests;
   readonly #streams: InstanceStreams;
+  readonly #logs: LogStreams;
   readonly #inbox: ConsensusInbox;
   readonly #beats: Beats;
   #isFleetDirty = false;
@@ -189,7 +191,8 @@ export class Agent implements NodeApi {
     const isSearching = (): boolean => this.#fleet.isSearching && clock.now() - this.#startedAt < searchMs;
     const groups = this.#groups;
     this.#requests = new Requests({ ...ports, peers, directory, policy, fleet, groups, view, isSearching });
-    this.#streams = new InstanceStreams({ peers, book: this.#book, runtime: ports.runtime, logger });
+    this.#streams = new InstanceStreams({ ...ports, peers, book: this.#book });
+    this.#logs = new LogStreams({ ...ports, peers, book: this.#book });
     const inspect = (key: DeploymentKey) => this.#requests.inspect(key);
     this.containers = new Containers(
       { ...ports, peers, inspect, members: () => this.#fleet.members() },
@@ -376,7 +379,7 @@ export class Agent implements NodeApi {
 
   async logs(key: DeploymentKey, query: LogQuery): Promise<Outcome<AsyncIterable<ReplicaLogLine>, Problem>> {
     const view = await this.inspect(key);
-    return view.ok ? this.#streams.logs(view.value, query) : view;
+    return view.ok ? this.#logs.logs(view.value, query, () => this.inspect(key)) : view;
   }
 
   async exec(

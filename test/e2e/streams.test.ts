@@ -22,7 +22,7 @@ describe.skipIf(missing.length > 0)("streams", () => {
   let fleet: Fleet;
   let here = "";
   beforeAll(async () => {
-    fleet = await Fleet.up("e2estr", 2);
+    fleet = await Fleet.up("e2estr", 3);
     await fleet.untilWhole();
     here = join(fleet.directory, "here");
     mkdirSync(here);
@@ -149,11 +149,60 @@ describe.skipIf(missing.length > 0)("streams", () => {
       "n1",
       "top",
     );
-    expect(top.nodes.map(({ node }) => node)).toEqual(["n1", "n2"]);
+    expect(top.nodes.map(({ node }) => node)).toEqual(["n1", "n2", "n3"]);
     expect(top.replicas[0]?.name).toBe("busy");
     expect(await fleet.text("n1", "top")).toMatch(/^NODE +CPU +CORES/);
     await fleet.text("n1", "delete", "busy", "--wait");
   }, 60_000);
+
+  test("logs are followed through the end of an agent and to the next node, none twice and none missing", async () => {
+    await apply("count", {
+      image: fleet.image,
+      entrypoint: ["/bin/sh"],
+      command: ["-c", "i=0; while :; do i=$((i+1)); echo run $HOSTNAME $i; sleep 0.05; done"],
+    });
+    const [{ nodeName: holder = "" } = {}] = (await fleet.inspect("n1", "count")).replicas;
+    const watcher = holder === "n1" ? "n2" : "n1";
+    const child = fleet.start(watcher, "logs", "-f", "count/0");
+    const lines: string[] = [];
+    const reading = (async () => {
+      let rest = "";
+      for await (const chunk of child.stdout) {
+        const parts = (rest + Buffer.from(chunk).toString()).split("\n");
+        rest = parts.pop() ?? "";
+        lines.push(...parts);
+      }
+    })();
+    const more = async (what: string): Promise<void> => {
+      const from = lines.length;
+      await until(what, 60_000, async () => (lines.length > from + 20 ? undefined : `${lines.length} lines`));
+    };
+    await more("lines of the first run");
+    await fleet.lab("kill-agent", holder);
+    await fleet.lab("start-agent", holder);
+    await more("lines after the agent's end");
+    const first = [...lines];
+    expect(first).toEqual(first.map((_line, at) => `run count-0 ${at + 1}`));
+    await fleet.lab("kill", holder);
+    await until("a second run", 60_000, async () =>
+      lines.lastIndexOf("run count-0 1") > 0 ? undefined : "none",
+    );
+    await more("lines of the next node");
+    const second = lines.slice(lines.lastIndexOf("run count-0 1"));
+    expect(second).toEqual(second.map((_line, at) => `run count-0 ${at + 1}`));
+    child.kill("SIGINT");
+    await reading;
+    expect(await child.exited).toBe(0);
+    await fleet.lab("start", holder);
+    await fleet.untilWhole();
+    await until("times", 20_000, async () => {
+      const recent = await fleet.text(watcher, "logs", "count/0", "--since", "1s", "-t");
+      const [line = ""] = recent.split("\n");
+      const age = Date.now() - Date.parse(line.split(" ")[0] ?? "");
+      return age < 5_000 ? undefined : recent;
+    });
+    expect((await fleet.text(watcher, "logs", "count/0", "--tail", "3")).trim().split("\n").length).toBe(3);
+  }, 240_000);
 
   test("a program of the machine runs without an image, and outlives its agent", async () => {
     await apply("tool", {
