@@ -40,6 +40,7 @@ import type { Platform } from "./manifest.ts";
 import { MirroredSource } from "./mirrored-source.ts";
 import { formatReference, type ImageReference, parseReference } from "./reference.ts";
 import { RegistryClient } from "./registry-client.ts";
+import { RegistryCertificates, systemBundlesDefault } from "./registry-certificates.ts";
 import { RegistryPush } from "./registry-push.ts";
 import { RegistryHttp } from "./registry-http.ts";
 import { RegistrySession } from "./registry-session.ts";
@@ -64,6 +65,8 @@ export interface OciImageStoreOptions {
   readonly diskLowPercent: number;
   /** Docker's config.json with registry passwords; undefined for none. */
   readonly credentialsPath: string | undefined;
+  /** Certificates by registry, as Docker lays them out; undefined for none. */
+  readonly certificatesDirectory: string | undefined;
   /** Program and first arguments that lead to `unpackMain`: `[muster, "internal-unpack"]`. */
   readonly unpackCommand: readonly string[];
   /** Bounds on one layer, unpacked. */
@@ -85,6 +88,7 @@ export interface OciImageStoreOptions {
 export const ociImageStoreDefaults = {
   plainHttpRegistries: [],
   mirrors: {},
+  certificatesDirectory: "/etc/docker/certs.d",
   diskHighPercent: 95,
   diskLowPercent: 85,
   layerBytesMax: 20 * 1024 ** 3,
@@ -131,7 +135,11 @@ export class OciImageStore implements ImageStore, ImageExchange {
       entriesMax: options.layerEntriesMax,
       parallelUnpacks: options.parallelUnpacks,
     });
-    const http = new RegistryHttp(ports, options);
+    const certificates = new RegistryCertificates({
+      directory: options.certificatesDirectory,
+      systemBundles: systemBundlesDefault,
+    });
+    const http = new RegistryHttp({ ...ports, certificates }, options);
     const credentials = new DockerCredentials(ports, options.credentialsPath);
     const session = new RegistrySession({ http, credentials });
     const client = new RegistryClient({ session });

@@ -5,8 +5,10 @@
 import { ImageError } from "../../../ports/image-store.ts";
 import type { Clock } from "../../../ports/clock.ts";
 import type { Entropy } from "../../../ports/entropy.ts";
+import { isCertificateFailure, type RegistryCertificates } from "./registry-certificates.ts";
 
 export interface RegistryHttpPorts {
+  readonly certificates: RegistryCertificates;
   readonly clock: Clock;
   readonly entropy: Entropy;
 }
@@ -117,7 +119,7 @@ export class RegistryHttp {
       headers.set("accept-encoding", "identity");
       if (request.authorization !== undefined && target.origin === origin)
         headers.set("authorization", request.authorization);
-      const response = await fetch(target.href, {
+      const response = await this.#fetch(target, {
         method: request.method,
         headers,
         ...(request.body === undefined ? {} : { body: request.body }),
@@ -136,6 +138,20 @@ export class RegistryHttp {
       code: "failed",
       detail: `more than ${redirectsMax} redirects`,
     });
+  }
+
+  /** Trusts what the machine trusts when the program's own roots do not do. */
+  async #fetch(target: URL, init: BunFetchRequestInit): Promise<Response> {
+    if (target.protocol !== "https:") return fetch(target.href, init);
+    const { certificates } = this.#ports;
+    const attempt = async (): Promise<Response> =>
+      fetch(target.href, { ...init, tls: await certificates.tlsFor(target.host) });
+    try {
+      return await attempt();
+    } catch (error) {
+      if (!isCertificateFailure(error) || !(await certificates.widen(target.host))) throw error;
+      return attempt();
+    }
   }
 
   #redirectTarget(from: URL, location: string): URL {
@@ -273,12 +289,11 @@ function asTransient(error: unknown, url: string): unknown {
   if (code === undefined || /^E(NOSPC|DQUOT|ROFS|IO|ACCES|NOENT)$/.test(code)) return error;
   const { host, protocol } = new URL(url);
   if (code === "EPROTO" && protocol === "https:") return plainHttpError(host);
-  if (/CERT|SIGNATURE|ERR_TLS/.test(code))
-    return new ImageError(`the certificate of ${host} is not to be trusted: ${code}`, {
-      code: "registry-unreachable",
-      registry: host,
-      detail: code,
-    });
+  if (isCertificateFailure(error) || code.startsWith("ERR_TLS"))
+    return new ImageError(
+      `the certificate of ${host} is not to be trusted (${code}); its authority's belongs into /etc/docker/certs.d/${host}/ca.crt`,
+      { code: "registry-unreachable", registry: host, detail: code },
+    );
   return new TransientFailure(`${host}: ${describeFetchCode(code)}`);
 }
 
