@@ -84,7 +84,12 @@ export class HostFabric implements Fabric {
     this.#options = options;
     this.#records = new EndpointRecords(join(options.statePath, "endpoints"));
     this.#table = new NodeTable(
-      { ...ports, records: () => this.#records.all(), packetFilter: () => this.#open().packetFilter },
+      {
+        ...ports,
+        records: () => this.#records.all(),
+        packetFilter: () => this.#open().packetFilter,
+        ownAddresses: () => this.#open().node.addresses(),
+      },
       {
         table: tableName(options.key),
         interfaceGroup: interfaceGroup(options.key),

@@ -19,7 +19,13 @@ const typeDone = 3;
 
 /** Families of the kernel's side: routing, or the packet filter (nfnetlink). */
 export const netlinkFamily = { route: 0, netfilter: 12 } as const;
-export const netlinkType = { newLink: 16, getLink: 18, newAddress: 20, newRoute: 24 } as const;
+export const netlinkType = {
+  newLink: 16,
+  getLink: 18,
+  newAddress: 20,
+  getAddress: 22,
+  newRoute: 24,
+} as const;
 const flagRequest = 0x1;
 const flagAck = 0x4;
 const flagDump = 0x300;
@@ -140,6 +146,18 @@ export class NetlinkSocket {
     if (reply === undefined) return undefined;
     const mtu = findAttribute(reply, headerBytes + 16, 4);
     return { index: reply.readInt32LE(headerBytes + 4), mtuBytes: mtu?.readUInt32LE(0) ?? 0 };
+  }
+
+  /** Of all links, both families, each as hexadecimal bytes. */
+  addresses(): ReadonlySet<string> {
+    const found = new Set<string>();
+    for (const message of this.list("list addresses", netlinkType.getAddress, Buffer.alloc(8))) {
+      // A point-to-point link has its own end in IFA_LOCAL; IPv6 knows only IFA_ADDRESS.
+      const address =
+        findAttribute(message, headerBytes + 8, 2) ?? findAttribute(message, headerBytes + 8, 1);
+      if (address !== undefined) found.add(address.toString("hex"));
+    }
+    return found;
   }
 
   close(): void {

@@ -21,6 +21,8 @@ export interface NodeTablePorts {
   /** What the table has to say, as of the call. */
   readonly records: () => readonly EndpointRecord[];
   readonly packetFilter: () => PacketFilter;
+  /** The machine's, as hexadecimal bytes. */
+  readonly ownAddresses: () => ReadonlySet<string>;
 }
 
 export interface NodeTableOptions extends Omit<NftTableOptions, "loopbackResolver"> {
@@ -61,14 +63,22 @@ export class NodeTable {
     const isNew = this.#written === undefined;
     await this.#ensure();
     if (!isNew) await this.#change(addElements(this.#options.table, record));
-    for (const { published, protocol } of record.ports)
-      if (published !== undefined && protocol === "udp") this.#forget(published);
+    this.#forget(record, (filter) => {
+      const ports = record.ports.filter(({ protocol }) => protocol === "udp");
+      const addresses = ports.length === 0 ? new Set<string>() : this.#ports.ownAddresses();
+      for (const { published } of ports)
+        if (published !== undefined) filter.forgetDatagrams(published, addresses);
+    });
   }
 
   async withdraw(record: EndpointRecord): Promise<void> {
     if (this.#written === undefined && !existsSync(this.#marker)) return;
     await this.#ensure();
     await this.#change(deleteElements(this.#options.table, record));
+    this.#forget(record, (filter) => {
+      if (record.ports.some(({ published }) => published !== undefined))
+        filter.forgetReplica(record.ipv4, record.ipv6);
+    });
   }
 
   async close(): Promise<void> {
@@ -108,11 +118,12 @@ export class NodeTable {
     }
   }
 
-  #forget(port: number): void {
+  /** A connection too many that is remembered is no reason to fail. */
+  #forget({ id }: EndpointRecord, forget: (filter: PacketFilter) => void): void {
     try {
-      this.#ports.packetFilter().forget(port, "udp");
+      forget(this.#ports.packetFilter());
     } catch (error) {
-      this.#ports.log.warn("connections to a new port were not forgotten", { port, detail: String(error) });
+      this.#ports.log.warn("connections were not forgotten", { endpoint: id, detail: String(error) });
     }
   }
 

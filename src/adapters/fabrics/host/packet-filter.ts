@@ -1,9 +1,12 @@
 /** Questions to the kernel's packet filter, and connections it should forget (nfnetlink): each a few dozen microseconds, where `nft` is a process. */
 import type { LibC } from "./libc.ts";
+import { ipv4Bytes, ipv6Bytes } from "./addresses.ts";
 import {
+  NetlinkError,
   NetlinkSocket,
   attribute,
   cString,
+  errno,
   findAttribute,
   netUint16,
   netlinkFamily,
@@ -15,7 +18,10 @@ const connections = 1;
 const getTable = (tables << 8) | 1;
 const getChain = (tables << 8) | 4;
 const getElement = (tables << 8) | 13;
+const getConnection = (connections << 8) | 1;
 const deleteConnection = (connections << 8) | 2;
+const tupleOfOriginal = 1;
+const tupleOfReply = 2;
 const familyInet = 1;
 const familyUnspecified = 0;
 const familyV4 = 2;
@@ -24,10 +30,12 @@ const headerBytes = 16 + 4;
 const protocolNumbers = { tcp: 6, udp: 17 } as const;
 /** CTA_FILTER; the kernel reads it only when it is marked as nested. */
 const nestedFilter = 25 | 0x8000;
-/** Of CTA_FILTER_ORIG_FLAGS: which parts of the tuple count. */
+const filterOfOriginal = 1;
+const filterOfReply = 2;
+/** Which parts of a tuple count. */
+const matchSource = 1 << 0;
 const matchProtocol = 1 << 3;
 const matchDestinationPort = 1 << 5;
-
 const hookForward = 2;
 const policyDrop = 0;
 
@@ -79,23 +87,60 @@ export class PacketFilter {
     );
   }
 
-  /**
-   * Forgets connections to a port, in both families: the next packet of each is led where the tables say
-   * by then. A sender of datagrams that never pauses would else reach for ever who had the port before.
-   */
-  forget(port: number, protocol: Protocol): void {
-    const number = attribute(1, Buffer.from([protocolNumbers[protocol]]));
-    const tuple = attribute(1, attribute(2, number, attribute(3, netUint16(port))));
-    const filter = attribute(nestedFilter, attribute(1, uint32(matchProtocol | matchDestinationPort)));
-    for (const version of [familyV4, familyV6])
+  /** Forgets connections to a replica: what comes next is led where the tables say by then, or refused. */
+  forgetReplica(ipv4: string, ipv6: string): void {
+    const filter = attribute(nestedFilter, attribute(filterOfReply, uint32(matchSource)));
+    const sources = [
+      { version: familyV4, source: attribute(1, ipv4Bytes(ipv4)) },
+      { version: familyV6, source: attribute(3, ipv6Bytes(ipv6)) },
+    ];
+    for (const { version, source } of sources) {
+      const tuple = attribute(tupleOfReply, attribute(1, source));
       this.#socket.change(
-        `forget connections to port ${port}/${protocol}`,
+        "forget connections to a replica",
         deleteConnection,
         0,
         family(version),
         tuple,
         filter,
       );
+    }
+  }
+
+  /**
+   * Forgets what datagrams to a port of this very machine have been to the kernel, such as attempts while
+   * nobody published it: a sender that never pauses would go on to be led there for ever. Connections through this
+   * machine to the same port elsewhere are left alone, for their translation lives only there.
+   */
+  forgetDatagrams(port: number, ownAddresses: ReadonlySet<string>): void {
+    const number = attribute(1, Buffer.from([protocolNumbers.udp]));
+    const wanted = attribute(tupleOfOriginal, attribute(2, number, attribute(3, netUint16(port))));
+    const filter = attribute(
+      nestedFilter,
+      attribute(filterOfOriginal, uint32(matchProtocol | matchDestinationPort)),
+    );
+    for (const version of [familyV4, familyV6]) {
+      const what = `find datagrams to port ${port}`;
+      const found = this.#socket.list(what, getConnection, family(version), wanted, filter);
+      for (const message of found) {
+        const tuple = findAttribute(message, headerBytes, tupleOfOriginal);
+        const addresses = tuple === undefined ? undefined : findAttribute(tuple, 0, 1);
+        const destination =
+          addresses === undefined ? undefined : findAttribute(addresses, 0, version === familyV4 ? 2 : 4);
+        if (tuple === undefined || destination === undefined) continue;
+        if (ownAddresses.has(destination.toString("hex")))
+          this.#delete(`forget datagrams to port ${port}`, version, tuple);
+      }
+    }
+  }
+
+  #delete(what: string, version: number, tuple: Buffer): void {
+    try {
+      this.#socket.change(what, deleteConnection, 0, family(version), attribute(tupleOfOriginal, tuple));
+    } catch (error) {
+      // It ended by itself meanwhile.
+      if (!(error instanceof NetlinkError) || error.errno !== errno.noEntry) throw error;
+    }
   }
 
   close(): void {
