@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { DeploymentSpec } from "../../src/model/spec.ts";
 import { singleContainer } from "../../src/model/template.ts";
+import { AnswerCheck } from "../../src/edge/api/answer-check.ts";
 import { MusterClient } from "../../src/edge/client/muster-client.ts";
 import { canRun } from "./machine-needs.ts";
 
@@ -196,6 +197,41 @@ test.skipIf(!isAble)(
   },
   60_000,
 );
+
+test.skipIf(!isAble)("what a real agent answers is as its document says", async () => {
+  const { client } = first;
+  const unix = client.socketPath;
+  const check = new AnswerCheck(
+    JSON.parse(await (await fetch("http://muster/v1/openapi.json", { unix })).text()),
+  );
+  const end = check.install();
+  try {
+    const template = singleContainer({
+      image: "127.0.0.1:1/none:1",
+      ports: [{ container: 80, protocol: "tcp" }],
+    });
+    const spec: DeploymentSpec = { namespace: "default", name: "described", replicas: 1, template };
+    await client.declare(spec, { createOnly: true });
+    const controller = new AbortController();
+    for await (const event of client.events(spec, { follow: true, sinceIndex: 0, signal: controller.signal }))
+      if (event.kind === "backoff") break;
+    controller.abort();
+    await client.status();
+    await client.nodes();
+    await client.promises("fleet");
+    await client.deployments(undefined);
+    expect((await client.inspect(spec)).replicas).toHaveLength(1);
+    await client.cohort(spec);
+    for (const path of ["/v1/usage", "/v1/images", "/v1/promises?scope=node"])
+      expect((await fetch(`http://muster${path}`, { unix })).status).toBe(200);
+    await client.delete(spec);
+    await client.inspect({ namespace: "default", name: "gone" }).catch(() => {});
+  } finally {
+    end();
+  }
+  expect(check.faults).toEqual([]);
+  expect(check.seen.size).toBeGreaterThan(10);
+});
 
 test.skipIf(!isAble)(
   "a record of the directory that cannot be read is set aside, and the agent starts",

@@ -6,6 +6,7 @@ import { ProblemError, type Problem, type ProblemCode } from "../../model/proble
 import type { DeploymentSpec } from "../../model/spec.ts";
 import { AgentUnreachable } from "../client/failures.ts";
 import { MusterClient } from "../client/muster-client.ts";
+import { AnswerCheck } from "./answer-check.ts";
 import { FakeNodeApi } from "./fake-node-api.ts";
 import { createApi, type Api } from "./server.ts";
 import { containerResourcesDefault, singleContainer } from "../../model/template.ts";
@@ -30,11 +31,20 @@ const spec: DeploymentSpec = {
 };
 const key = { namespace: "default", name: "web" };
 
+let endCheck: () => void = () => {};
+let check: AnswerCheck;
+
 beforeAll(async () => {
   api = await createApi(node, { socketPath, loopback: { hostname: "127.0.0.1", port: 0 } });
+  check = new AnswerCheck(JSON.parse(await (await raw("/v1/openapi.json")).text()));
+  endCheck = check.install();
   await client.declare(spec, { createOnly: true });
 });
 afterAll(async () => {
+  endCheck();
+  // Whatever these tests asked for, the answers were as the document says.
+  expect(check.faults).toEqual([]);
+  expect(check.seen.size).toBeGreaterThan(10);
   await api.close(0);
   rmSync(directory, { recursive: true });
 });

@@ -7,18 +7,18 @@ import { checked, checkedJson } from "./bodies.ts";
 import { abortWith, type Answer, bodyOf, queryOf, refuseQuery } from "./requests.ts";
 import { bytesResponse, linesResponse } from "./streams.ts";
 
-const referenceQuery = closedObject({ reference: text });
-const pullSchema = closedObject({
+export const referenceQuery = closedObject({ reference: text });
+export const pullSchema = closedObject({
   reference: text,
   pull: v.optional(v.picklist(["missing", "always", "never"], found("missing, always or never")), "missing"),
 });
 const absolutePath = v.pipe(text, v.startsWith("/", "expected an absolute path on the node's machine"));
-const loadSchema = closedObject({ path: absolutePath, name: v.optional(text) });
-const saveSchema = closedObject({
+export const loadSchema = closedObject({ path: absolutePath, name: v.optional(text) });
+export const saveSchema = closedObject({
   references: v.pipe(texts, v.minLength(1, "expected an image")),
 });
-const pushSchema = closedObject({ reference: text, destination: v.optional(text) });
-const pruneSchema = closedObject({ all: v.optional(flag, false) });
+export const pushSchema = closedObject({ reference: text, destination: v.optional(text) });
+export const pruneSchema = closedObject({ all: v.optional(flag, false) });
 
 export function imageRoutes(images: ImagesApi, answer: Answer) {
   return {

@@ -41,14 +41,32 @@ type KeyRequest = BunRequest<string>;
 /** The paths as Bun.serve takes them; `allow` refuses a request before it is looked at. */
 export function createRoutes(api: NodeApi, allow: Allow, meter: RequestMeter): Routes {
   const answer = answerWith(allow);
-  return meteredRoutes(meter, {
+  const routes = {
     ...metricsRoutes(api, meter, answer),
     ...nodeRoutes(api, answer),
     ...imageRoutes(api.images, answer),
     ...containerRoutes(api.containers, answer),
     ...deploymentRoutes(api, answer),
     ...streamRoutes(api, answer),
-  });
+  };
+  const own: Routes = {
+    "/v1/openapi.json": {
+      GET: answer(async (request) => {
+        refuseQuery(request);
+        // Seldom asked for: its schemas are not loaded before.
+        const { openApiDocument } = await import("./openapi.ts");
+        return Response.json(openApiDocument(routeNames({ ...routes, ...own }), api.status().version));
+      }),
+    },
+  };
+  return meteredRoutes(meter, { ...routes, ...own });
+}
+
+/** `METHOD /path` of each route. */
+export function routeNames(routes: Routes): readonly string[] {
+  return Object.entries(routes).flatMap(([path, handlers]) =>
+    Object.keys(handlers).map((method) => `${method} ${path}`),
+  );
 }
 
 /** The path that Prometheus asks; also what a listener for metrics alone serves. */
