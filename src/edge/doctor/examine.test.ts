@@ -14,6 +14,8 @@ const healthy: MachineFacts = {
   namespaces: ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"],
   hasOverlay: true,
   hasIpv6: true,
+  hasSeccomp: true,
+  userNamespacesMax: 15_000,
   cgroups: { version: "v2", controllers: ["cpu", "io", "memory", "pids"] },
   programs: new Map([
     ["runc", "runc version 1.1.5"],
@@ -96,6 +98,15 @@ describe("a machine that lacks something is told what to do", () => {
     ["a narrow disk", "disk", { disk: { ...disk, freeBytes: 2 * gib } }, "warning", "make room"],
     ["a disk of few files", "disk", { disk: { ...disk, freeFiles: 10 } }, "warning", "make room"],
     ["a clock of its own", "time", { time: "alone" }, "warning", "systemd-timesyncd"],
+    [
+      "no user namespaces allowed",
+      "user-namespaces",
+      { userNamespacesMax: 0 },
+      "warning",
+      "max_user_namespaces",
+    ],
+    ["no user namespaces", "user-namespaces", { userNamespacesMax: undefined }, "warning", "userNamespace"],
+    ["no filter of system calls", "seccomp", { hasSeccomp: false }, "warning", "CONFIG_SECCOMP"],
     ["few open files", "open-files", { openFilesMax: 1024 }, "warning", "LimitNOFILE"],
   ];
   for (const [name, check, change, status, advice] of cases)

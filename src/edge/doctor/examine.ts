@@ -30,6 +30,8 @@ export function examine(facts: MachineFacts): readonly Finding[] {
     rights(facts),
     kernel(facts),
     namespaces(facts),
+    userNamespaces(facts),
+    seccomp(facts),
     overlay(facts),
     controlGroups(facts),
     runtime(facts),
@@ -96,6 +98,24 @@ function namespaces(facts: MachineFacts): Finding {
     "namespaces",
     `the kernel lacks: ${missing.join(", ")}`,
     "use a kernel with CONFIG_NAMESPACES",
+  );
+}
+
+function userNamespaces({ userNamespacesMax: max }: MachineFacts): Finding {
+  if (max !== undefined && max > 0) return ok("user-namespaces", `at most ${max}`);
+  return warning(
+    "user-namespaces",
+    max === undefined ? "the kernel has none" : "none is allowed",
+    "deployments with userNamespace: true cannot run here; sysctl -w user.max_user_namespaces=15000",
+  );
+}
+
+function seccomp({ hasSeccomp }: MachineFacts): Finding {
+  if (hasSeccomp) return ok("seccomp", "in the kernel");
+  return warning(
+    "seccomp",
+    "the kernel cannot filter system calls; containers are less confined",
+    "use a kernel with CONFIG_SECCOMP_FILTER",
   );
 }
 

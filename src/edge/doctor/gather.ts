@@ -47,6 +47,10 @@ export async function gatherFacts(options: GatherOptions): Promise<MachineFacts>
     namespaces: readdirSync("/proc/self/ns"),
     hasOverlay: hasFileSystem("overlay"),
     hasIpv6: existsSync("/proc/sys/net/ipv6/conf/all/forwarding"),
+    hasSeccomp: fieldOf(text("/proc/self/status"), "Seccomp") !== "",
+    userNamespacesMax: existsSync("/proc/self/ns/user")
+      ? Number(text("/proc/sys/user/max_user_namespaces").trim() || "0")
+      : undefined,
     cgroups: controlGroups(text("/proc/self/mounts"), text("/sys/fs/cgroup/cgroup.controllers")),
     programs,
     packetFilter,

@@ -37,6 +37,9 @@ export interface MachineFacts {
   /** File systems that the kernel has, or has a module for. */
   readonly hasOverlay: boolean;
   readonly hasIpv6: boolean;
+  readonly hasSeccomp: boolean;
+  /** How many the machine allows; undefined where the kernel has none. */
+  readonly userNamespacesMax: number | undefined;
   /** `memory`, `cpu`, ...; undefined when no control group is mounted. */
   readonly cgroups:
     { readonly version: "v1" | "v2" | "hybrid"; readonly controllers: readonly string[] } | undefined;

@@ -56,6 +56,7 @@ const keyPattern = /^[0-9a-f]{8}$/;
 const linkHashDigits = 10;
 /** How long the kernel may take to end a namespace by itself; after that its link is removed by force. */
 const linkGoneTimeoutMs = 100;
+const deleteTimeoutMs = 30_000;
 const pollMinMs = 2;
 const pollMaxMs = 32;
 
@@ -301,7 +302,11 @@ function interfaceGroup(key: string): number {
 
 /** By a program of its own: the kernel makes the caller wait some 40 ms, which must not be the agent. */
 async function deleteLink(link: string, isGone: () => boolean): Promise<void> {
-  const child = Bun.spawn(["ip", "link", "delete", link], { stdio: ["ignore", "ignore", "pipe"] });
+  const child = Bun.spawn(["ip", "link", "delete", link], {
+    stdio: ["ignore", "ignore", "pipe"],
+    timeout: deleteTimeoutMs,
+    killSignal: "SIGKILL",
+  });
   const said = await new Response(child.stderr).text();
   if ((await child.exited) !== 0 && !isGone()) throw new Error(`delete link ${link}: ${said.trim()}`);
 }

@@ -19,6 +19,9 @@ export type Publication = Pick<Endpoint, "ipv4" | "ipv6"> & {
   readonly ports: readonly PortSpec[];
 };
 
+/** It takes milliseconds; a machine may be busy. */
+const nftTimeoutMs = 30_000;
+
 /** Changes the kernel's tables: all of `script` or nothing. */
 export async function runNft(script: string): Promise<void> {
   if (Bun.which("nft") === null)
@@ -27,9 +30,13 @@ export async function runNft(script: string): Promise<void> {
     stdin: Buffer.from(script),
     stdout: "ignore",
     stderr: "pipe",
+    timeout: nftTimeoutMs,
+    killSignal: "SIGKILL",
   });
   const said = await new Response(child.stderr).text();
-  if ((await child.exited) !== 0) throw new Error(`nft: ${said.trim()}`);
+  if ((await child.exited) === 0) return;
+  if (child.signalCode === "SIGKILL") throw new Error(`nft did not end within ${nftTimeoutMs / 1000} s`);
+  throw new Error(`nft: ${said.trim()}`);
 }
 
 /**
