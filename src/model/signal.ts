@@ -43,15 +43,14 @@ export const signalNames: readonly string[] = [...numbers.keys()];
 
 /** `TERM`, `sigterm` and `15` are `SIGTERM`; `37` and `RTMIN+3` are `SIGRTMIN+3`; undefined for what is no signal. */
 export function parseSignal(text: string): string | undefined {
-  if (/^\d{1,2}$/.test(text)) return nameOf(Number(text));
-  const upper = text.toUpperCase();
-  const name = upper.startsWith("SIG") ? upper : `SIG${upper}`;
-  const number = signalNumberOf(name);
+  const number = signalNumberOf(text);
   return number === undefined ? undefined : nameOf(number);
 }
 
-/** The number of a name that `parseSignal` gave. */
-export function signalNumberOf(name: string): number | undefined {
+/** The number of whatever `parseSignal` understands. */
+export function signalNumberOf(text: string): number | undefined {
+  if (/^\d{1,2}$/.test(text)) return nameOf(Number(text)) === undefined ? undefined : Number(text);
+  const name = `SIG${text.toUpperCase().replace(/^SIG/, "")}`;
   const known = numbers.get(name);
   if (known !== undefined) return known;
   const match = /^SIGRT(?:MIN(?:\+(\d{1,2}))?|MAX(?:-(\d{1,2}))?)$/.exec(name);

@@ -50,7 +50,7 @@ containers:
     image: ${image}
     command: [sh, -c, "wget -q -O - http://127.0.0.1:8080/; hostname; sleep 1000"]
 hostname: web.example.com
-stopTimeout: 3s
+stopTimeout: 1s
 `;
 
 describe.skipIf(missing.length > 0)("a spec", () => {
@@ -121,12 +121,13 @@ describe.skipIf(missing.length > 0)("a spec", () => {
   test("made of flags is that of a manifest", async () => {
     const file = join(fleet.directory, "flags.conf");
     await writeFile(file, "from a file\n");
-    const flags = `--name flags -v kept:/kept --tmpfs /t:1Mi --file ${file}:/etc/f.conf -u 1000:1000 -w /t --cap-drop ALL --read-only --hostname h`;
+    const flags = `--name flags --stop-timeout 1s -v kept:/kept --tmpfs /t:1Mi --file ${file}:/etc/f.conf -u 1000:1000 -w /t --cap-drop ALL --read-only --hostname h`;
     const script = "pwd; cat /etc/f.conf; hostname; sleep 1000";
     const words = ["run", ...flags.split(" "), "--wait", fleet.image, "--", "/bin/sh", "-c", script];
     await fleet.text("n1", ...words);
     const written = JSON.stringify({
       name: "flags",
+      stopTimeout: "1s",
       image: fleet.image,
       command: ["/bin/sh", "-c", script],
       user: "1000:1000",

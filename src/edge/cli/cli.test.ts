@@ -326,6 +326,21 @@ describe("plan", () => {
   });
 });
 
+test("inspect writes the manifest that declares what there is, in few words", async () => {
+  const text =
+    "name: web\nreplicas: 2\nimage: nginx:1.27\ncommand: [sh, -c, 'true']\nports: [8080:80]\nmounts: [data:/data:ro]\n";
+  await muster(["apply", "-f", "-"], { input: text });
+  await muster(["restart", "web"]);
+  const { code, out } = await muster(["inspect", "web", "--manifest"]);
+  expect([code, out]).toEqual([
+    0,
+    "name: web\nreplicas: 2\nimage: nginx:1.27\ncommand: [sh, -c, true]\nports: [8080:80/tcp]\nmounts: [data:/data:ro]\n",
+  ]);
+  expect((await muster(["plan", "-f", "-"], { input: out })).code).toBe(0);
+  const json = await muster(["inspect", "web", "--manifest", "--json"]);
+  expect((await muster(["plan", "-f", "-"], { input: json.out })).code).toBe(0);
+});
+
 test("directories are read with those in them, in order, and what is hidden is left out", async () => {
   const tree = join(directory, "tree");
   for (const name of ["b.yml", "a/2.json", "a/1.yaml", ".git/x.yaml", "c/.hidden.yaml", "notes.txt"])

@@ -19,7 +19,11 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   plan: ["muster plan -f web.yaml", "muster plan -f deployments/ && echo nothing to do"],
   explain: ["muster explain", "muster explain spec.containers.resources", "muster explain -r"],
   ps: ["muster ps", "muster ps -A --json"],
-  inspect: ["muster inspect web", "muster inspect shop/web --json"],
+  inspect: [
+    "muster inspect web",
+    "muster inspect shop/web --json",
+    "muster inspect web --manifest > web.yaml",
+  ],
   scale: ["muster scale web 5 --wait", "muster scale shop/web 0"],
   logs: ["muster logs web -f", "muster logs web/2 --tail 20 -t"],
   exec: ["muster exec -it web -- sh", "muster exec web/2 -e DEBUG=1 -- env"],

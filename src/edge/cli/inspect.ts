@@ -3,6 +3,7 @@ import type { DeploymentView } from "../../model/views.ts";
 import { shortId } from "../../model/ids.ts";
 import { formatBytes, formatCpu } from "../manifest/quantity.ts";
 import type { CliContext } from "./console.ts";
+import { withoutMark } from "./restart-mark.ts";
 import { connect, show, type Program } from "./root.ts";
 import { formatAge, formatFacts, formatTable } from "./table.ts";
 import { deploymentTarget } from "./target.ts";
@@ -12,9 +13,16 @@ export function registerInspect(program: Program, context: CliContext): void {
   program
     .command("inspect")
     .argument("<name>", "NAME or NAMESPACE/NAME")
-    .action(async (name, _options, command) => {
+    .option("--manifest", "print a manifest that declares the same")
+    .action(async (name, options, command) => {
       const flags = command.optsWithGlobals();
       const view = await connect(flags, context).inspect(deploymentTarget(name, flags.namespace));
+      if (options.manifest === true) {
+        // Only who asks for it pays for the parser.
+        const { manifestText, shortManifest } = await import("../manifest/manifest-text.ts");
+        await show(context, flags, shortManifest(withoutMark(view.spec)), manifestText);
+        return;
+      }
       await show(context, flags, view, formatDeployment);
     });
 }

@@ -34,6 +34,12 @@ export function withMarkOf(before: DeploymentSpec, spec: DeploymentSpec): Deploy
   return mark === undefined || spec.template.labels[restartLabel] !== undefined ? spec : withMark(spec, mark);
 }
 
+/** As a manifest would declare it. */
+export function withoutMark(spec: DeploymentSpec): DeploymentSpec {
+  const { [restartLabel]: _mark, ...labels } = spec.template.labels;
+  return { ...spec, template: { ...spec.template, labels } };
+}
+
 function withMark(spec: DeploymentSpec, mark: string): DeploymentSpec {
   const { template } = spec;
   // Sorted as manifests sort theirs: the same labels give one hash.

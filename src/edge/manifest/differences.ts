@@ -31,7 +31,8 @@ export function differences(before: DeploymentSpec, after: DeploymentSpec): read
   });
 }
 
-function hasOnlyMain({ template }: DeploymentSpec): boolean {
+/** Its one container's fields may stand at the top. */
+export function hasOnlyMain({ template }: DeploymentSpec): boolean {
   const [first, second] = template.containers;
   return first?.name === mainContainerName && second === undefined && template.initContainers.length === 0;
 }

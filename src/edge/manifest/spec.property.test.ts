@@ -19,6 +19,7 @@ import { specSchema } from "../api/bodies.ts";
 import { canonicalTemplate } from "./canonical.ts";
 import { conflictsOf } from "./conflicts.ts";
 import { differences } from "./differences.ts";
+import { manifestText, shortManifest } from "./manifest-text.ts";
 import { parseManifests } from "./manifest.ts";
 import { exactBytes, exactSpan, formatCpu, parseCpu, parseMemory, parseSpan } from "./quantity.ts";
 import { writtenMount, writtenPort, writtenSpec, type Written } from "./written.ts";
@@ -230,6 +231,15 @@ describe("every spec", () => {
         expect<unknown>(v.parse(templateSchema, decode(encode(one.template)))).toEqual(one.template);
       }),
       runs,
+    );
+  });
+
+  test("comes back from the shortest manifest that says it", () => {
+    fc.assert(
+      fc.property(spec, (one) => {
+        expect(parsedOne(manifestText(shortManifest(one)))).toEqual(one);
+      }),
+      { numRuns: Math.ceil(runs.numRuns / 2) },
     );
   });
 
