@@ -362,6 +362,15 @@ export function runContainerRuntimeSuite(name: string, setup: () => Promise<Runt
         expect((await statusOf("s-0"))?.phase).toBe("running");
       });
 
+      test("a program that is not there ends with 127, and says so", async () => {
+        await run("u-0", { kind: "wait" });
+        const session = await exec("u-0", { kind: "missing" });
+        expect(await outputOf(session)).toMatch(/not found|no such|ENOENT/i);
+        expect(await session.exitCode).toBe(127);
+        session.kill();
+        expect((await statusOf("u-0"))?.phase).toBe("running");
+      });
+
       test("only in what runs", async () => {
         const missing = await rejection(exec("t-0", { kind: "cat" }));
         expect(missing.info.code).toBe("no-such-container");

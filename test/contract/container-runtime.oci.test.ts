@@ -1,10 +1,14 @@
+import { setDefaultTimeout } from "bun:test";
 import { canRun, containerPrograms } from "../integration/machine-needs.ts";
 import { makeOciRig } from "../integration/oci-rig.ts";
 import { runContainerRuntimeSuite, shellArgs } from "./container-runtime-suite.ts";
 import { runContainerStreamsSuite } from "./container-streams-suite.ts";
 
-const setup = async () => {
-  const rig = makeOciRig();
+// A gVisor sandbox takes hundreds of milliseconds to begin and to end.
+setDefaultTimeout(30_000);
+
+const setup = (runtimePath: string) => async () => {
+  const rig = makeOciRig({ runtimePath });
   const runtime = rig.open();
   return {
     runtime,
@@ -21,7 +25,9 @@ const setup = async () => {
   };
 };
 
-if (canRun("container runtime contract: oci", containerPrograms)) {
-  runContainerRuntimeSuite("oci", setup);
-  runContainerStreamsSuite("oci", setup, { hasTree: true });
+for (const program of ["runc", "crun", "runsc"]) {
+  const name = `oci, ${program}`;
+  if (!canRun(`container runtime contract: ${name}`, [...containerPrograms, program])) continue;
+  runContainerRuntimeSuite(name, setup(program));
+  runContainerStreamsSuite(name, setup(program), { hasTree: true });
 }

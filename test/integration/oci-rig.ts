@@ -25,7 +25,7 @@ export interface OciRig {
   dispose(): Promise<void>;
 }
 
-export function makeOciRig(): OciRig {
+export function makeOciRig(changes: Partial<OciRuntimeOptions> = {}): OciRig {
   const directory = mkdtempSync(join(tmpdir(), "muster-oci-"));
   const layer = makeBusyboxLayer(join(directory, "layer"));
   const options: OciRuntimeOptions = {
@@ -36,6 +36,7 @@ export function makeOciRig(): OciRig {
     scanIntervalMs: 100,
     diskPauseMs: 100,
     logPauseMs: 40,
+    ...changes,
   };
   const open = (other: Partial<OciRuntimeOptions> = {}): OciRuntime =>
     new OciRuntime({ clock: new SystemClock(), log: silentLogger }, { ...options, ...other });

@@ -10,6 +10,7 @@ import {
   type LogLine,
   type LogOptions,
 } from "../../ports/container-runtime.ts";
+import { endedSession } from "./ended-session.ts";
 import { MemoryExecSession } from "./memory-exec-session.ts";
 import { MemoryAttachment } from "./memory-attachment.ts";
 import type { MemoryContainer, MemoryMachine } from "./memory-machine.ts";
@@ -76,7 +77,8 @@ export class MemoryRuntime implements ContainerRuntime {
   async exec(id: string, request: ExecRequest): Promise<ExecSession> {
     if (this.#get(id).status.phase !== "running") throw notRunning(id);
     const program = this.#machine.programOf(request.args);
-    if (!program.exists) throw badCommand(id, request.args);
+    if (!program.exists)
+      return endedSession(`${request.args[0] ?? ""}: not found`, request.terminal !== undefined);
     return new MemoryExecSession({ clock: this.#machine.clock }, program);
   }
 

@@ -1,6 +1,7 @@
 /** Runs one more process inside a running container, by the OCI runtime's `exec`. */
 import { mkdirSync, readFileSync, rmSync, watch, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { endedSession } from "../ended-session.ts";
 import { RuntimeError, type ExecRequest, type ExecSession } from "../../../ports/container-runtime.ts";
 import { readPid, type BundlePaths } from "./bundle.ts";
 import { spawnWithPipes, spawnWithTerminal, type LocalProcess } from "./exec-process.ts";
@@ -11,12 +12,15 @@ import { sendSignal } from "./processes.ts";
 import { describeFailure } from "./runtime-failure.ts";
 
 const SIGKILL = 9;
+const endedBySigpipe = 141;
 
 export interface ExecOptions {
   /** The OCI runtime's program and its first arguments. */
   readonly command: readonly string[];
   /** Unique within the container. */
   readonly session: string;
+  /** SIGKILL to a process in a sandbox, where its number says nothing to the machine; undefined when it is one of the machine's. */
+  readonly killInside?: (pid: number) => Promise<unknown>;
 }
 
 /** Resolves once the process runs, or to a session that has ended when its program cannot be executed. */
@@ -33,17 +37,23 @@ export async function execInContainer(
   let local: LocalProcess | undefined;
   try {
     writeFileSync(processFile, JSON.stringify(execProcess(id, paths, request)), { mode: 0o600 });
-    const command = [...options.command, "exec", "--process", processFile, "--pid-file", pidFile, id];
+    const pidOption = options.killInside === undefined ? "--pid-file" : "--internal-pid-file";
+    const command = [...options.command, "exec", "--process", processFile, pidOption, pidFile, id];
     local =
       request.terminal === undefined ? spawnWithPipes(command) : spawnWithTerminal(command, request.terminal);
     const pid = await startedPid(directory, pidFile, local.exited);
     if (pid === undefined) {
-      const failure = await startFailure(id, local);
+      const failure = await startFailure(id, local, request.args[0] ?? "");
       if (failure.info.code !== "bad-command") throw failure;
       removeTree(directory);
       return endedSession(failure.info.detail, request.terminal !== undefined);
     }
-    return session(local, pid, () => removeTree(directory));
+    const kill = options.killInside ?? ((process: number) => sendSignal(process, SIGKILL));
+    return session(
+      local,
+      () => kill(pid),
+      () => removeTree(directory),
+    );
   } catch (error) {
     local?.abandon();
     removeTree(directory);
@@ -55,7 +65,7 @@ function removeTree(directory: string): void {
   rmSync(directory, { recursive: true, force: true });
 }
 
-function session(local: LocalProcess, pid: number, cleanUp: () => void): ExecSession {
+function session(local: LocalProcess, kill: () => unknown, cleanUp: () => void): ExecSession {
   let isOver = false;
   const exitCode = local.exited.finally(() => {
     isOver = true;
@@ -68,26 +78,9 @@ function session(local: LocalProcess, pid: number, cleanUp: () => void): ExecSes
     resize: local.resize,
     // The local command reaps the process, so until it has ended itself the pid is nobody else's.
     kill: () => {
-      if (!isOver) sendSignal(pid, SIGKILL);
+      if (!isOver) void kill();
     },
     exitCode,
-  };
-}
-
-/** As shells count, and Docker: 127 for a program that is not there, 126 for one that cannot be executed. */
-function endedSession(reason: string, isTerminal: boolean): ExecSession {
-  const isMissing = /not found|no such file/i.test(reason);
-  const data = new TextEncoder().encode(`${reason}${isTerminal ? "\r\n" : "\n"}`);
-  async function* output(): ExecSession["output"] {
-    yield { stream: isTerminal ? "stdout" : "stderr", data };
-  }
-  return {
-    output: output(),
-    write: async () => {},
-    closeInput: async () => {},
-    resize: () => {},
-    kill: () => {},
-    exitCode: Promise.resolve(isMissing ? 127 : 126),
   };
 }
 
@@ -109,10 +102,13 @@ async function startedPid(
   }
 }
 
-async function startFailure(id: string, local: LocalProcess): Promise<RuntimeError> {
+async function startFailure(id: string, local: LocalProcess, program: string): Promise<RuntimeError> {
   const decoder = new TextDecoder();
   let said = "";
   for await (const chunk of local.output) said += decoder.decode(chunk.data);
+  // gVisor shuts the streams of a program that it cannot load, and its own words with them.
+  if (said === "" && (await local.exited) === endedBySigpipe)
+    return describeFailure(id, "exec", `exec: "${program}": not found, or not executable`);
   const failure = describeFailure(id, "exec", said.trim());
   if (!failure.message.includes("setns process")) return failure;
   const advice = "to execute in a container with a user namespace takes crun, or runc 1.2.2";

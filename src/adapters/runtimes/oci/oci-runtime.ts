@@ -236,10 +236,13 @@ export class OciRuntime implements ContainerRuntime {
     if (this.#status(id)?.phase !== "running") throw notRunning(id);
     this.#execs += 1;
     const { commands } = this.#open();
+    const program = commands.programOf(paths);
+    const killInside = (pid: number) => commands.run(program, ["kill", "--pid", `${pid}`, id, `${SIGKILL}`]);
     try {
       return await execInContainer(id, paths, request, {
-        command: commands.words(commands.programOf(paths)),
+        command: commands.words(program),
         session: `${process.pid}-${this.#execs}`,
+        ...(program.hasVisibleProcess ? {} : { killInside }),
       });
     } catch (error) {
       if (this.#status(id)?.phase !== "running") throw notRunning(id);

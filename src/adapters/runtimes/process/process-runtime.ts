@@ -23,6 +23,7 @@ import {
 } from "../../../ports/container-runtime.ts";
 import { makeGroup, readControllers } from "../cgroup-controllers.ts";
 import { readUsage } from "../cgroup-usage.ts";
+import { endedSession } from "../ended-session.ts";
 import { attachTo } from "../oci/attach.ts";
 import {
   bundlePaths,
@@ -198,7 +199,7 @@ export class ProcessRuntime implements ContainerRuntime {
     const paths = this.#existing(id);
     if (this.#status(id)?.phase !== "running") throw notRunning(id);
     const plan = execRequestOf(launchRequestIn(paths), request);
-    if (!plan.ok) throw badCommand(id, plan.detail);
+    if (!plan.ok) return endedSession(plan.detail, request.terminal !== undefined);
     this.#execs += 1;
     const file = join(paths.directory, `exec-${process.pid}-${this.#execs}`);
     return startExec([...this.#options.launchCommand, file], file, plan.request, request.terminal);
