@@ -89,6 +89,7 @@ install_bun() {
 missing=()
 need() { has "$1" || missing+=("$2"); }
 need runc runc
+need crun crun
 need conmon conmon
 need nft nftables
 need ip iproute2
@@ -101,6 +102,11 @@ need skopeo skopeo
 need curl curl
 need openssl openssl
 has_static_busybox || missing+=(busybox-static)
+# gVisor is not packaged for every processor, nor by every Debian; its tests say so where it is missing.
+if ! has runsc && has apt-cache; then
+  refresh_apt
+  if apt-cache show runsc >/dev/null 2>&1; then missing+=(runsc); fi
+fi
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 if [ "${#missing[@]}" -gt 0 ]; then install_packages "${missing[@]}"; fi
 has docker-registry || unpack_registry

@@ -1,5 +1,5 @@
 import { setDefaultTimeout } from "bun:test";
-import { canRun, containerPrograms } from "../integration/machine-needs.ts";
+import { canRun, containerPrograms, ociPrograms } from "../integration/machine-needs.ts";
 import { makeOciRig } from "../integration/oci-rig.ts";
 import { runContainerRuntimeSuite, shellArgs } from "./container-runtime-suite.ts";
 import { runContainerStreamsSuite } from "./container-streams-suite.ts";
@@ -25,7 +25,7 @@ const setup = (runtimePath: string) => async () => {
   };
 };
 
-for (const program of ["runc", "crun", "runsc"]) {
+for (const program of ociPrograms()) {
   const name = `oci, ${program}`;
   if (!canRun(`container runtime contract: ${name}`, [...containerPrograms, program])) continue;
   runContainerRuntimeSuite(name, setup(program));

@@ -3,6 +3,14 @@ import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } fro
 import { join } from "node:path";
 
 export const containerPrograms = ["runc", "conmon", "busybox"];
+/** The OCI runtimes that are tested. gVisor is not packaged everywhere, so it may be missing, even where CI is set. */
+export function ociPrograms(): readonly string[] {
+  const always = ["runc", "crun"];
+  if (Bun.which("runsc") !== null) return [...always, "runsc"];
+  console.warn("skipped runsc (gVisor): it is not installed");
+  return always;
+}
+
 export const networkPrograms = ["ip", "nft", "nsenter", "busybox"];
 
 /** True when all is there; else prints why the tests of `what` are skipped. Throws instead where CI is set. */

@@ -25,7 +25,7 @@ export type CapabilitiesResult =
 
 /**
  * What a container gets, as `CAP_` names. As Docker has it: what is added wins over what is dropped, but a drop
- * wins over `ALL` added. `own` is what the agent holds: it cannot give away more, and a name that was asked for is
+ * wins over `ALL` added. `own` is what the agent holds and the runtime knows: more cannot be given away, and a name that was asked for is
  * never left out in silence.
  */
 export function grantCapabilities(
@@ -39,7 +39,7 @@ export function grantCapabilities(
   if (unknown !== undefined) return { ok: false, detail: `there is no capability ${unknown}` };
   const lacking = [...added].find((name) => name !== everything && !own.has(name));
   if (lacking !== undefined)
-    return { ok: false, detail: `the agent does not hold the capability ${lacking} itself` };
+    return { ok: false, detail: `neither the agent nor the runtime has the capability ${lacking} to give` };
   const isGranted = (name: string): boolean => {
     if (!own.has(name)) return false;
     if (added.has(everything)) return !dropped.has(name);

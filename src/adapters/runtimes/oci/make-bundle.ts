@@ -45,7 +45,8 @@ export async function makeBundle(
 ): Promise<void> {
   const problem = mountProblem(spec);
   if (problem !== undefined) throw badSpec(spec.id, problem);
-  const capabilities = grantCapabilities(spec.capabilities, machine.capabilities);
+  const grantable = machine.capabilities.difference(new Set(program.unknownCapabilities));
+  const capabilities = grantCapabilities(spec.capabilities, grantable);
   if (!capabilities.ok) throw badSpec(spec.id, capabilities.detail);
   const range = spec.userNamespace === true ? rangeFor(spec, program, idsOf) : undefined;
 

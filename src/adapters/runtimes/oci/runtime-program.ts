@@ -6,7 +6,8 @@
  *        fails. It runs in a mount namespace without the version 2 mount, and takes version 1 alone.
  * runsc  gVisor. Its own network stack would take the interfaces of the namespace over and does not start on all kernels,
  *        so programs use the namespace's own sockets. Signals go to the program by its `kill`: the process that the
- *        machine sees is the sandbox.
+ *        machine sees is the sandbox. Each container is a kernel of its own: System V IPC is not shared by a sandbox of
+ *        ours, and a limit of processes counts the sandbox's own threads.
  */
 import { basename, isAbsolute } from "node:path";
 import type { CgroupTree } from "./cgroups.ts";
@@ -20,6 +21,8 @@ export interface RuntimeProgram {
   readonly hasVisibleProcess: boolean;
   /** Understands read-only that reaches the mounts below a bind mount (`rro`). */
   readonly knowsRecursiveReadOnly: boolean;
+  /** Capabilities, without `CAP_`, that it does not know and fails at. */
+  readonly unknownCapabilities: readonly string[];
   /** The kernel's own user namespaces and seccomp filters apply to the programs in the container. */
   readonly sharesKernel: boolean;
 }
@@ -43,6 +46,7 @@ export function runtimeProgram(
     command: commandOf(family, path, { tree, unshare }),
     hasVisibleProcess: !isSandbox,
     knowsRecursiveReadOnly: family === "runc" || family === "crun",
+    unknownCapabilities: isSandbox ? ["PERFMON", "BPF", "CHECKPOINT_RESTORE"] : [],
     sharesKernel: !isSandbox,
   };
 }
