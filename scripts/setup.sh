@@ -49,10 +49,11 @@ install_packages() {
   ) || fail "apt-get could not install: $*"
 }
 
-# Only the program of Debian's docker-registry is wanted, not the service that its package enables.
-unpack_registry() {
-  has apt-get || fail "there is no apt-get; install docker-registry yourself"
-  say "unpacking docker-registry into .tools"
+# Only the program of a package, not the service that comes with it.
+unpack_program() {
+  local package=$1 program=$2
+  has apt-get || fail "there is no apt-get; install $program yourself"
+  say "unpacking $program into .tools"
   refresh_apt
   local work
   work=$(mktemp -d)
@@ -61,10 +62,10 @@ unpack_registry() {
     # The user as whom apt downloads has to be able to write here.
     chown _apt "$work" 2>/dev/null || true
     cd "$work" &&
-      apt download docker-registry &&
-      dpkg-deb --extract docker-registry_*.deb tree &&
-      install -D -m 755 tree/usr/bin/docker-registry "$tools/bin/docker-registry"
-  ) || fail "docker-registry could not be fetched from Debian"
+      apt download "$package" &&
+      dpkg-deb --extract "$package"_*.deb tree &&
+      install -D -m 755 "tree/usr/bin/$program" "$tools/bin/$program"
+  ) || fail "$program could not be fetched from Debian"
 }
 
 # The program alone, from npm's package for this machine's processor, without running anything of npm's.
@@ -109,7 +110,9 @@ if ! has runsc && has apt-cache; then
 fi
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 if [ "${#missing[@]}" -gt 0 ]; then install_packages "${missing[@]}"; fi
-has docker-registry || unpack_registry
+has docker-registry || unpack_program docker-registry docker-registry
+# It judges the metrics in a test.
+has promtool || unpack_program prometheus promtool
 
 bun_version=$(sed -n 's/.*"packageManager": "bun@\([^"]*\)".*/\1/p' package.json)
 [ -n "$bun_version" ] || fail "package.json does not say which Bun it wants"

@@ -5,7 +5,7 @@ import { replicasMax, type DeploymentSpec } from "../../model/spec.ts";
 import type { TerminalSize } from "../../ports/container-runtime.ts";
 import { checkDocument, closedObject } from "../manifest/check.ts";
 import { namePattern, specBytesMax } from "../manifest/fields.ts";
-import { formatPath, reservedKeys, type PathKey } from "../manifest/source.ts";
+import { formatPath, reservedKeys, type PathKey } from "../manifest/field-path.ts";
 import { flag, found, text, texts, whole } from "./body-values.ts";
 import { templateSchema } from "./template-body.ts";
 

@@ -38,7 +38,7 @@ interface Ran {
 
 async function muster(
   args: readonly string[],
-  settings: { input?: string; interrupted?: AbortSignal; socket?: string } = {},
+  settings: { input?: string; interrupted?: AbortSignal; socket?: string; isTerminal?: true } = {},
 ): Promise<Ran> {
   let out = "";
   let errors = "";
@@ -54,7 +54,10 @@ async function muster(
         yield Buffer.from(settings.input ?? "");
       },
       interrupted: settings.interrupted ?? new AbortController().signal,
-      terminal: undefined,
+      terminal:
+        settings.isTerminal === true
+          ? { size: () => ({ columns: 40, rows: 9 }), raw: () => () => {}, onResize: () => () => {} }
+          : undefined,
     },
   };
   const code = await runCli(args, context);
@@ -109,6 +112,16 @@ describe("exit codes and failures", () => {
     const { code, errors } = await muster(["run", "nginx", "-r", "3", "--wait", "--timeout", "50ms"]);
     expect(code).toBe(4);
     expect(errors).toContain("1 of 3 replicas run; memory: 1 node has too little");
+  });
+
+  test("a terminal sees how far a wait is, in one line that is gone at the end", async () => {
+    node.running = 1;
+    const words = ["run", "nginx", "-r", "3", "--wait", "--timeout", "50ms"];
+    const { errors } = await muster(words, { isTerminal: true });
+    expect(errors).toStartWith("\rdefault/nginx: 1 of 3 replicas run; mem\u001b[K\r\u001b[Kmuster: ");
+    expect((await muster(["scale", "nginx", "3", "--wait", "--timeout", "50ms"])).errors).toStartWith(
+      "muster: ",
+    );
   });
 
   test("130 when the caller stops waiting", async () => {

@@ -5,6 +5,7 @@ import { flag } from "./flags.ts";
 import { connect, show, type Program } from "./root.ts";
 import { deploymentTarget } from "./target.ts";
 import { waitUntilGone } from "./wait.ts";
+import { watchedWait } from "./watched-wait.ts";
 import { waitTimeoutMsDefault } from "./writes.ts";
 
 export function registerDelete(program: Program, context: CliContext): void {
@@ -19,7 +20,7 @@ export function registerDelete(program: Program, context: CliContext): void {
       const key = deploymentTarget(name, flags.namespace);
       const answer = await client.delete(key);
       if (options.wait === true)
-        await waitUntilGone(client, key, { timeoutMs: options.timeout, signal: context.console.interrupted });
+        await watchedWait(context, options.timeout, (wait) => waitUntilGone(client, key, wait));
       await show(
         context,
         flags,

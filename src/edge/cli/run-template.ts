@@ -12,7 +12,7 @@ import { canonicalTemplate } from "../manifest/canonical.ts";
 import { conflictsOf } from "../manifest/conflicts.ts";
 import { contentLengthMax, type FilePlace } from "../manifest/container-values.ts";
 import { parseEnvLine } from "../manifest/fields.ts";
-import { formatPath } from "../manifest/source.ts";
+import { formatPath } from "../manifest/field-path.ts";
 import { usageFailure } from "./failure.ts";
 
 type Pair = readonly [string, string];

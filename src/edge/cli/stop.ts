@@ -5,6 +5,7 @@ import { flag } from "./flags.ts";
 import { connect, show, type Program } from "./root.ts";
 import { deploymentTarget } from "./target.ts";
 import { waitUntilWhole } from "./wait.ts";
+import { watchedWait } from "./watched-wait.ts";
 import { waitTimeoutMsDefault } from "./writes.ts";
 
 export function registerStop(program: Program, context: CliContext): void {
@@ -20,10 +21,7 @@ export function registerStop(program: Program, context: CliContext): void {
       const { desired } = await client.inspect(key);
       const answer = await client.scale(key, 0);
       if (options.wait === true)
-        await waitUntilWhole(client, key, answer, {
-          timeoutMs: options.timeout,
-          signal: context.console.interrupted,
-        });
+        await watchedWait(context, options.timeout, (wait) => waitUntilWhole(client, key, answer, wait));
       const stopped = { ...key, ...answer, replicasBefore: desired };
       await show(context, flags, stopped, () =>
         answer.changed

@@ -4,11 +4,10 @@ import { ok, refused, type Outcome } from "../../model/outcome.ts";
 import type { Problem } from "../../model/problem.ts";
 import { checkDocument, closedObject } from "../manifest/check.ts";
 import { listOf, parsedText, textOf } from "../manifest/text-schemas.ts";
-import { manifestProblem } from "../manifest/manifest.ts";
 import { nearest } from "../manifest/nearest.ts";
 import { parsePortNumber } from "../manifest/fields.ts";
 import { parseCpu, parseMemory } from "../manifest/quantity.ts";
-import { readSource, type Fault } from "../manifest/source.ts";
+import type { Fault } from "../manifest/source.ts";
 import {
   parseAddress,
   parseLabel,
@@ -56,7 +55,7 @@ const entries = {
   logLevel: v.exactOptional(parsedText("a level", parseLogLevel)),
   logFormat: v.exactOptional(parsedText("a format", parseLogFormat)),
 };
-const configSchema = v.pipe(
+export const configSchema = v.pipe(
   closedObject(entries),
   // The same without the index signature that a closed object's type carries.
   v.transform((config): UpConfig => config),
@@ -89,24 +88,6 @@ const otherVariables: ReadonlySet<string> = new Set([
 /** `plainHttpRegistries` is `MUSTER_PLAIN_HTTP_REGISTRIES`. */
 export function variableOf(name: SettingName): string {
   return `MUSTER_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
-}
-
-export function parseUpConfig(text: string, file: string): Outcome<UpConfig, Problem> {
-  const { documents, faults } = readSource(text, file);
-  if (faults.length > 0) return refused(problem(faults));
-  const [document, second] = documents;
-  if (second !== undefined)
-    return refused(
-      problem([{ ...second.place([], "value"), message: "a configuration file holds one document" }]),
-    );
-  if (document === undefined) return ok({});
-  const config = checkDocument(configSchema, document);
-  if (!config.ok) return refused(problem(config.error));
-  if (config.value.invite !== undefined && config.value.inviteFile !== undefined)
-    return refused(
-      problem([{ ...document.place(["inviteFile"], "key"), message: "an invite is given beside its file" }]),
-    );
-  return ok(config.value);
 }
 
 /**
@@ -151,12 +132,4 @@ function unknownVariable(variable: string, known: readonly string[]): string {
   const bare = (name: string): string => name.slice("MUSTER_".length);
   const meant = nearest(bare(variable), [...known, ...otherVariables].map(bare));
   return meant === undefined ? "is no setting" : `is no setting; did you mean MUSTER_${meant}?`;
-}
-
-function problem(faults: readonly Fault[]): Problem {
-  return {
-    ...manifestProblem(faults),
-    code: "invalid-request",
-    next: "correct the places named above; docs/guide/cli.md lists the settings",
-  };
 }

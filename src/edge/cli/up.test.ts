@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseAddress, parseAddresses, parseLabel, parseRegistry } from "./flags.ts";
-import { environmentConfig, parseUpConfig, settingNames, type UpConfig } from "./up-config.ts";
+import { environmentConfig, settingNames, type UpConfig } from "./up-config.ts";
+import { parseUpConfig } from "./up-file.ts";
 import { defaultLayer, mergeLayers, nodeOptions, shownSettings } from "./up-settings.ts";
 
 function configOf(text: string) {

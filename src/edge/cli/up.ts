@@ -221,7 +221,8 @@ async function readConfig(path: string): Promise<UpConfig> {
       "name another with --config",
     );
   }
-  const { parseUpConfig } = await import("./up-config.ts");
+  if (text.trim() === "") return {};
+  const { parseUpConfig } = await import("./up-file.ts");
   const config = parseUpConfig(text, path);
   if (!config.ok) throw new ProblemError(config.error);
   return config.value;

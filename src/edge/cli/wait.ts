@@ -10,6 +10,8 @@ import { formatAge } from "./table.ts";
 export interface WaitOptions {
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
+  /** Told how far it is, in words for people, whenever that is another thing than before. */
+  readonly onState?: (state: string) => void;
 }
 
 /** How often is asked: soon at first, because most things are quick here. */
@@ -63,6 +65,7 @@ async function poll<T>(
     try {
       const seen = await look();
       if (seen.done !== undefined) return seen.done;
+      if (seen.state !== state) options.onState?.(`${key.namespace}/${key.name}: ${seen.state}`);
       state = seen.state;
     } catch (error) {
       if (error instanceof ProblemError && passing.has(error.problem.code)) state = error.problem.message;

@@ -5,6 +5,7 @@ import type { MusterClient } from "../client/muster-client.ts";
 import type { CliContext } from "./console.ts";
 import { show } from "./root.ts";
 import { waitUntilWhole } from "./wait.ts";
+import { watchedWait } from "./watched-wait.ts";
 
 export const waitTimeoutMsDefault = 60_000;
 
@@ -30,10 +31,10 @@ export async function showWrites(
     for (const { key, answer } of writes)
       for (const note of answer.notes)
         await context.console.complain(`note: ${deploymentName(key)}: ${note}\n`);
-  if (flags.wait === true) {
-    const options = { timeoutMs: flags.timeout, signal: context.console.interrupted };
-    await Promise.all(writes.map(({ key, answer }) => waitUntilWhole(client, key, answer, options)));
-  }
+  if (flags.wait === true)
+    await watchedWait(context, flags.timeout, (options) =>
+      Promise.all(writes.map(({ key, answer }) => waitUntilWhole(client, key, answer, options))),
+    );
   const answers = writes.map(({ key, answer }) => ({ namespace: key.namespace, name: key.name, ...answer }));
   await show(context, flags, answers, () =>
     writes

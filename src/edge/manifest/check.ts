@@ -3,7 +3,8 @@ import * as v from "valibot";
 import { ok, refused, type Outcome } from "../../model/outcome.ts";
 import { nearest } from "./nearest.ts";
 import { ourNameOf } from "./other-names.ts";
-import type { Fault, PathKey, SourceDocument } from "./source.ts";
+import type { PathKey } from "./field-path.ts";
+import type { Fault, SourceDocument } from "./source.ts";
 
 /**
  * An object that refuses keys it does not know, each with a fault of its own. The message of such a

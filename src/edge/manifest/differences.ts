@@ -2,7 +2,7 @@
 import type { ContainerTemplate, DeploymentSpec, Mount } from "../../model/spec.ts";
 import { mainContainerName } from "../../model/template.ts";
 import { exactBytes } from "./quantity.ts";
-import { formatPath, type PathKey } from "./source.ts";
+import { formatPath, type PathKey } from "./field-path.ts";
 import { writtenContainer, writtenSpec, type Written } from "./written.ts";
 
 export interface Difference {

@@ -1,5 +1,5 @@
 /** A manifest without its faulty fields, so that the rest of it can be looked at. */
-import type { PathKey } from "./source.ts";
+import type { PathKey } from "./field-path.ts";
 
 /** What stands in for a field that cannot be left out; nothing else is called so. */
 const standIn = "stand-in";

@@ -18,8 +18,8 @@ import {
   type Pair,
 } from "yaml";
 import type { Place } from "../../model/problem.ts";
+import { formatPath, reservedKeys, type PathKey } from "./field-path.ts";
 
-export type PathKey = string | number;
 export type Fault = Place & { readonly message: string };
 
 export interface SourceDocument {
@@ -34,20 +34,6 @@ export const sourceLengthMax = 1024 * 1024;
 const valuesMax = 50_000;
 const depthMax = 32;
 const faultsMax = 100;
-
-/** Names that JavaScript gives a meaning of its own. */
-export const reservedKeys: ReadonlySet<string> = new Set(["__proto__", "constructor", "prototype"]);
-
-/** `ports[0].container`, or `env["a b"]` where a key is no plain name. */
-export function formatPath(path: readonly PathKey[]): string {
-  let text = "";
-  for (const key of path) {
-    if (typeof key === "number") text += `[${key}]`;
-    else if (/^[A-Za-z_][A-Za-z0-9_-]{0,63}$/.test(key)) text += text === "" ? key : `.${key}`;
-    else text += `[${JSON.stringify(key.slice(0, 64))}]`;
-  }
-  return text;
-}
 
 /** All documents of a text that hold something, or all faults of its syntax. */
 export function readSource(
