@@ -58,7 +58,7 @@ export function shellArgs(program: SuiteProgram): readonly string[] {
       return sh(wait);
     case "ignore-term":
       // An ignored signal stays ignored through exec; a child of the shell would outlive it and keep its output open.
-      return sh("trap '' TERM; exec sleep 1000");
+      return sh("trap '' TERM; echo ignoring; exec sleep 1000");
     case "exit":
       return sh(`exit ${program.code}`);
     case "print":

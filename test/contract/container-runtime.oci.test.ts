@@ -14,6 +14,10 @@ const setup = (runtimePath: string) => async () => {
     runtime,
     argsOf: shellArgs,
     layers: [rig.layer],
+    ignoresTerm: async (id: string) => {
+      const options = { follow: true, signal: new AbortController().signal };
+      for await (const { text } of runtime.logs(id, options)) if (text === "ignoring") return;
+    },
     reopen: async () => {
       await runtime.close();
       return rig.open();
