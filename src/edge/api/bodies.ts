@@ -29,6 +29,10 @@ export const specSchema = v.pipe(
     replicas,
     template,
   })),
+  v.check(
+    (spec) => Buffer.byteLength(JSON.stringify(spec)) <= specBytesMax,
+    `the spec is larger than ${specBytesMax / 1024} KiB`,
+  ),
 );
 
 export const scaleSchema = closedObject({ replicas: whole(0, replicasMax) });

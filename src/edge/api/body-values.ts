@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { describe } from "../manifest/check.ts";
 import { listLengthMax, textLengthMax } from "../manifest/fields.ts";
+import { plainText } from "../manifest/text-schemas.ts";
 
 export const found = (what: string) => (issue: v.BaseIssue<unknown>) =>
   `expected ${what}, found ${describe(issue.input)}`;
@@ -19,7 +20,7 @@ export function whole(min: number, max: number) {
 export const text = v.pipe(
   v.string(found("text")),
   v.maxLength(textLengthMax, `longer than ${textLengthMax} characters`),
-  v.check((value) => !value.includes("\0"), "holds a NUL character"),
+  plainText(),
 );
 export const texts = v.pipe(
   v.array(text, found("a list of texts")),

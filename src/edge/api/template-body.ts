@@ -35,7 +35,7 @@ import {
   stopTimeoutMsMax,
 } from "../manifest/fields.ts";
 import { logBytesMin, memoryBytesMin, sizeBytesMin } from "../manifest/quantity.ts";
-import { issuePath } from "../manifest/text-schemas.ts";
+import { issuePath, plainText } from "../manifest/text-schemas.ts";
 import { flag, found, text, texts, whole } from "./body-values.ts";
 
 /** Text that `parse` leaves as it is. */
@@ -134,7 +134,7 @@ const mountSchema = v.union(
 const contentSchema = v.pipe(
   v.string(found("text")),
   v.maxLength(contentLengthMax, `longer than ${contentLengthMax} characters`),
-  v.check((value) => !value.includes("\0"), "holds a NUL character"),
+  plainText(),
 );
 
 const capabilityList = listOf("capabilities", parsed(parseCapabilityName));

@@ -11,7 +11,7 @@ import { singleContainer } from "../../model/template.ts";
 import { canonicalTemplate } from "../manifest/canonical.ts";
 import { conflictsOf } from "../manifest/conflicts.ts";
 import { contentLengthMax, type FilePlace } from "../manifest/container-values.ts";
-import { parseEnvLine } from "../manifest/fields.ts";
+import { parseEnvLine, whyNoText } from "../manifest/fields.ts";
 import { formatPath } from "../manifest/field-path.ts";
 import { usageFailure } from "./failure.ts";
 
@@ -96,7 +96,8 @@ export async function templateOfFlags(
 function textsOf(flag: string, pairs: readonly Pair[]): Readonly<Record<string, string>> {
   const texts = new Map<string, string>();
   for (const [name, value] of pairs) {
-    if (value.includes("\0")) throw usageFailure(`${flag}: the value of ${name} holds a NUL character`);
+    const why = whyNoText(value);
+    if (why !== undefined) throw usageFailure(`${flag}: the value of ${name} ${why}`);
     texts.set(name, value);
   }
   return Object.fromEntries(texts);

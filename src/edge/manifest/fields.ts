@@ -30,6 +30,13 @@ export const textLengthMax = 32_768;
 /** Bytes of a whole spec as JSON. */
 export const specBytesMax = 256 * 1024;
 
+/** What programs and peers cannot be handed as text; undefined when it can be. */
+export function whyNoText(text: string): string | undefined {
+  if (text.includes("\0")) return "holds a NUL character";
+  // UTF-8 has no form for it: what arrives would be another text.
+  return text.isWellFormed() ? undefined : "holds half of a character, a lone surrogate";
+}
+
 export function parseName(text: string): Outcome<string, string> {
   if (namePattern.test(text)) return ok(text);
   if (text.length > 63) return refused("is longer than 63 characters");

@@ -69,7 +69,7 @@ function parseDocument(
       },
     ]);
   const spec = checkWhole(deploymentSchema(namespace), document, mended);
-  if (spec.ok && JSON.stringify(spec.value).length > specBytesMax)
+  if (spec.ok && Buffer.byteLength(JSON.stringify(spec.value)) > specBytesMax)
     return refused([
       { ...document.place([], "value"), message: `the spec is larger than ${specBytesMax / 1024} KiB` },
     ]);

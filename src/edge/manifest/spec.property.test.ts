@@ -258,6 +258,57 @@ describe("every spec", () => {
   });
 });
 
+/** A copy with one value, wherever it stands, replaced. */
+function replacedAt(value: unknown, at: { left: number }, other: unknown): unknown {
+  at.left -= 1;
+  if (at.left === 0) return other;
+  if (Array.isArray(value)) return value.map((item) => replacedAt(item, at, other));
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, member]) => [key, replacedAt(member, at, other)]),
+  );
+}
+
+test("what the API takes, peers and manifests take; what it does not, it refuses with a place", () => {
+  const strange = fc.oneof(
+    fc.constantFrom(
+      0,
+      -1,
+      1.5,
+      2 ** 53,
+      "",
+      "..",
+      "/",
+      "/../x",
+      "ALL",
+      "tmpfs",
+      "SIGTERM",
+      "x".repeat(70_000),
+    ),
+    fc.constantFrom(true, false, null, [], {}, [[]], ["a"], { kind: "exec", command: [] }, "\0", "\ud800"),
+    fc.string({ unit: "binary", maxLength: 20 }),
+    fc.integer(),
+    name,
+  );
+  let taken = 0;
+  fc.assert(
+    fc.property(spec, fc.integer({ min: 1, max: 120 }), strange, (one, left, other) => {
+      const body: unknown = replacedAt(JSON.parse(JSON.stringify(one)), { left }, other);
+      const parsed = v.safeParse(specSchema, body);
+      if (!parsed.success) {
+        for (const issue of parsed.issues) expect(issue.message).not.toBe("");
+        return;
+      }
+      taken += 1;
+      const received = decode(encode(parsed.output.template));
+      expect<unknown>(v.parse(templateSchema, received)).toEqual(parsed.output.template);
+      expect(parsedOne(JSON.stringify(writtenSpec(parsed.output)))).toEqual(parsed.output);
+    }),
+    { numRuns: 4 * runs.numRuns },
+  );
+  expect(taken).toBeGreaterThan(0);
+});
+
 /** The same again, written as somebody else would: every choice is one of `coins`. */
 function otherWriting(
   one: DeploymentSpec,

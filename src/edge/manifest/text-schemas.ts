@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import type { Outcome } from "../../model/outcome.ts";
 import { describe } from "./check.ts";
-import { envNamePattern, listLengthMax, textLengthMax } from "./fields.ts";
+import { envNamePattern, listLengthMax, textLengthMax, whyNoText } from "./fields.ts";
 
 /** What `muster explain` and the reference say of a field; its default comes from the schema. */
 export interface FieldWords {
@@ -29,8 +29,16 @@ export function textOf(what: string, lengthMax = textLengthMax) {
   return v.pipe(
     v.string(expected(what)),
     v.maxLength(lengthMax, `longer than ${lengthMax} characters`),
-    v.check((text) => !text.includes("\0"), "holds a NUL character"),
+    plainText(),
   );
+}
+
+/** Refuses what is no text to programs and peers. */
+export function plainText() {
+  return v.rawCheck<string>(({ dataset, addIssue }) => {
+    const why = dataset.typed ? whyNoText(dataset.value) : undefined;
+    if (why !== undefined) addIssue({ message: why });
+  });
 }
 
 /** Text that `parse` turns into a value; `what` says what is expected when it is no text at all. */
@@ -110,8 +118,11 @@ export function namedTexts({ what, pattern }: NamedTexts) {
           if (!pattern.test(name)) fail(key, value, `${describe(name)} is no name of a ${what}`);
           else if (values.has(name)) fail(key, value, `${name} is set a second time`);
           else if (value.length > textLengthMax) fail(key, value, `longer than ${textLengthMax} characters`);
-          else if (value.includes("\0")) fail(key, value, "holds a NUL character");
-          else values.set(name, value);
+          else {
+            const why = whyNoText(value);
+            if (why === undefined) values.set(name, value);
+            else fail(key, value, why);
+          }
         };
         if (Array.isArray(input))
           input.forEach((line: unknown, index) => {
