@@ -13,6 +13,8 @@ export interface LocalProcess extends Pick<ExecSession, "output" | "write" | "cl
 /** Terminal output that nobody takes is kept up to here; then the session ends rather than the agent's memory. */
 const terminalBytesMax = 16 * 1024 * 1024;
 const endOfTransmission = Uint8Array.of(4);
+/** OPOST of <termios.h>. */
+const outputProcessing = 1;
 
 export function spawnWithPipes(command: readonly string[]): LocalProcess {
   const child = Bun.spawn([...command], {
@@ -54,7 +56,11 @@ export function spawnWithTerminal(
   const terminal = child.terminal;
   assert(terminal !== undefined, "a spawn with a terminal has one");
   // The inner terminal already turns newlines into carriage return and newline; twice is once too often.
-  if (isPassedOn) terminal.setRawMode(true);
+  if (isPassedOn) {
+    terminal.setRawMode(true);
+    // Raw mode here keeps output processing, which the OCI runtime turns off: whoever comes last must not turn it on again.
+    terminal.outputFlags = terminal.outputFlags & ~outputProcessing;
+  }
   return {
     output,
     write: async (data) => {
