@@ -269,6 +269,27 @@ describe("run", () => {
     });
   });
 
+  test("writes the manifest of its flags instead, and asks no agent", async () => {
+    const words = [
+      "run",
+      "nginx:1.27",
+      "-p",
+      "8080:80",
+      "-r",
+      "2",
+      "--manifest",
+      "-n",
+      "shop",
+      "--",
+      "serve",
+    ];
+    expect(await muster(words, { socket: join(directory, "none") })).toEqual({
+      code: 0,
+      out: "name: nginx\nnamespace: shop\nreplicas: 2\nimage: nginx:1.27\ncommand: [serve]\nports: [8080:80/tcp]\n",
+      errors: "",
+    });
+  });
+
   test("refuses what does not fit together or cannot be read, before it asks the agent", async () => {
     await Bun.write(join(directory, "binary"), new Uint8Array([0xff, 0xfe]));
     for (const [flags, error] of [

@@ -13,6 +13,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   run: [
     "muster run nginx:1.27 --name web -p 8080:80 --replicas 3 --wait",
     "muster run busybox -e GREETING=hello -- sh -c 'echo $GREETING; sleep 60'",
+    "muster run nginx:1.27 -p 8080:80 --manifest > web.yaml",
     "muster run redis:7 -v data:/data --user 999 --cap-drop ALL --read-only --memory 256Mi",
   ],
   apply: ["muster apply -f web.yaml --wait", "muster apply -f deployments/", "muster apply -f - < web.yaml"],

@@ -28,7 +28,7 @@ import { parseCpu, parseMemory, parseSpan } from "../manifest/quantity.ts";
 import type { CliContext } from "./console.ts";
 import { usageFailure } from "./failure.ts";
 import { flag, flags } from "./flags.ts";
-import { connect, type Program } from "./root.ts";
+import { connect, show, type Program } from "./root.ts";
 import { templateOfFlags } from "./run-template.ts";
 import { showWrites, waitTimeoutMsDefault } from "./writes.ts";
 
@@ -98,6 +98,7 @@ export function registerRun(program: Program, context: CliContext): void {
         .choices(["always", "on-failure", "never"] as const)
         .default("always" as const),
     )
+    .option("--manifest", "print a manifest that declares the same, and run nothing")
     .option("--wait", "until all replicas run")
     .option("--timeout <span>", "how long to wait", flag(parseSpan), waitTimeoutMsDefault)
     .action(async (image, args, options, command) => {
@@ -108,6 +109,11 @@ export function registerRun(program: Program, context: CliContext): void {
         replicas: options.replicas,
         template: await templateOfFlags(image, args, options),
       };
+      if (options.manifest === true) {
+        const { manifestText, shortManifest } = await import("../manifest/manifest-text.ts");
+        await show(context, given, shortManifest(spec), manifestText);
+        return;
+      }
       const client = connect(given, context);
       const answer = await client.declare(spec, { createOnly: true });
       await showWrites(context, client, [{ key: spec, answer }], given);
