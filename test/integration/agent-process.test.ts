@@ -121,31 +121,27 @@ test.skipIf(!isAble)("a second start says who holds the directory, by either way
   expect(other.errors).toMatch(new RegExp(`in use by process ${first.process.pid}, since \\d{4}-`));
 });
 
-const promtool = Bun.which("promtool");
-if (promtool === null) console.log("Prometheus' own check of the metrics is left out: there is no promtool");
-test.skipIf(!isAble || promtool === null)(
-  "promtool finds nothing to complain about in the metrics",
-  async () => {
-    await first.client.status();
-    const url = `http://127.0.0.1:${metricsPort}/metrics`;
-    // The second answer also counts the first request.
-    await (await fetch(url)).text();
-    const text = await (await fetch(url)).text();
-    for (const name of [
-      "process_resident_memory_bytes",
-      "muster_store_commit_duration_seconds_count",
-      "muster_members",
-    ])
-      expect(text).toContain(`\n${name}`);
-    const child = Bun.spawn(["promtool", "check", "metrics"], {
-      stdin: new Blob([text]),
-      stdout: "pipe",
-      stderr: "pipe",
-    });
-    const said = (await new Response(child.stdout).text()) + (await new Response(child.stderr).text());
-    expect([said, await child.exited]).toEqual(["", 0]);
-  },
-);
+const hasPromtool = canRun("Prometheus' own check of the metrics", ["promtool"]);
+test.skipIf(!isAble || !hasPromtool)("promtool finds nothing to complain about in the metrics", async () => {
+  await first.client.status();
+  const url = `http://127.0.0.1:${metricsPort}/metrics`;
+  // The second answer also counts the first request.
+  await (await fetch(url)).text();
+  const text = await (await fetch(url)).text();
+  for (const name of [
+    "process_resident_memory_bytes",
+    "muster_store_commit_duration_seconds_count",
+    "muster_members",
+  ])
+    expect(text).toContain(`\n${name}`);
+  const child = Bun.spawn(["promtool", "check", "metrics"], {
+    stdin: new Blob([text]),
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const said = (await new Response(child.stdout).text()) + (await new Response(child.stderr).text());
+  expect([said, await child.exited]).toEqual(["", 0]);
+});
 
 test.skipIf(!isAble)(
   "a machine joins by a file, and no secret is in a log",

@@ -75,6 +75,34 @@ for (const program of ociPrograms()) {
     };
     const held = "busybox grep -E '^Cap(Eff|Bnd):' /proc/self/status";
 
+    // Lowering one's own takes CAP_SYS_RESOURCE, which not every root has.
+    for (const [own, inside] of [
+      ["-500", "0"],
+      ["300", "300"],
+    ] as const)
+      test.if(!isSandbox && (own !== "-500" || canGuard()))(
+        `an agent at ${own} for the out-of-memory killer has containers at ${inside}`,
+        async () => {
+          const path = "/proc/self/oom_score_adj";
+          const before = readFileSync(path, "utf8");
+          writeFileSync(path, own);
+          try {
+            const guarded = rig.open({ runtimePath: program });
+            const spec = rig.spec("guarded", ["/bin/busybox", "cat", path]);
+            await guarded.create(spec);
+            await guarded.start(spec.id);
+            await ended(spec.id);
+            const lines = await Array.fromAsync(
+              guarded.logs(spec.id, { follow: false, signal: new AbortController().signal }),
+            );
+            expect(lines.map(({ text }) => text)).toEqual([inside]);
+            await guarded.close();
+          } finally {
+            writeFileSync(path, before);
+          }
+        },
+      );
+
     describe("privileges", () => {
       test("added and dropped; nothing at all", async () => {
         const added = await outputOf(held, { capabilities: { add: ["NET_ADMIN"], drop: ["MKNOD"] } });
@@ -403,4 +431,18 @@ async function rejection(attempt: Promise<unknown>): Promise<RuntimeError> {
     throw error;
   }
   throw new Error("expected a RuntimeError, and it succeeded");
+}
+
+/** Whether this process may make itself a lesser prey of the out-of-memory killer. */
+function canGuard(): boolean {
+  const path = "/proc/self/oom_score_adj";
+  const before = readFileSync(path, "utf8");
+  try {
+    writeFileSync(path, "-500");
+    writeFileSync(path, before);
+    return true;
+  } catch {
+    console.warn("skipped a guarded agent's containers: this root may not lower its own adjustment");
+    return false;
+  }
 }

@@ -16,6 +16,8 @@ export interface Machine {
   readonly mounts: KernelMounts;
   readonly hasSwapLimit: boolean;
   readonly filesMax: number;
+  /** Its own adjustment for the kernel's out-of-memory killer, -1000 to 1000; lowering one takes a privilege. */
+  readonly oomScoreAdj: number;
   /** The agent's own privileges: it cannot give away more. */
   readonly capabilities: ReadonlySet<string>;
   /** An OCI runtime by name or absolute path, looked for at its first use; throws RuntimeError when it is not there. */
@@ -31,6 +33,7 @@ export function openMachine(options: { readonly conmonPath: string }): Machine {
     mounts: new KernelMounts(),
     hasSwapLimit: hasSwapLimit(tree),
     filesMax: Math.min(filesMax, ownFilesMax()),
+    oomScoreAdj: Number(readFileSync("/proc/self/oom_score_adj", "utf8")),
     capabilities: ownCapabilities(),
     program: (name) => {
       const known = programs.get(name) ?? runtimeProgram(name, tree, Bun.which);

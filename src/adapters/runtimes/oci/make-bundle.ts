@@ -70,6 +70,7 @@ export async function makeBundle(
     capabilities: capabilities.names,
     pidsMax,
     filesMax: machine.filesMax,
+    oomScoreAdj: Math.max(0, machine.oomScoreAdj),
     hasSwapLimit: machine.hasSwapLimit,
     files: writeContainerFiles(paths, spec, range?.base ?? 0),
     sandbox,

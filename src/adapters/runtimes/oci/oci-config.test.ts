@@ -27,6 +27,7 @@ function config(changes: Partial<ContainerSpec>, others: Partial<ConfigInput> = 
     capabilities: ["CAP_CHOWN"],
     pidsMax: 4_096,
     filesMax: 1_024,
+    oomScoreAdj: 0,
     hasSwapLimit: true,
     files: [],
     sandbox: undefined,

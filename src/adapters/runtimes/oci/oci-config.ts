@@ -22,6 +22,7 @@ export interface ConfigInput {
   readonly pidsMax: number;
   /** Most open files; above the agent's own limit it would be refused. */
   readonly filesMax: number;
+  readonly oomScoreAdj: number;
   readonly hasSwapLimit: boolean;
   readonly files: readonly ContainerFile[];
   readonly sandbox: Sandbox | undefined;
@@ -132,7 +133,7 @@ function ociProcess(input: ConfigInput): OciProcess {
     rlimits: [{ type: "RLIMIT_NOFILE", soft: input.filesMax, hard: input.filesMax }],
     noNewPrivileges: !(spec.allowNewPrivileges ?? false),
     // The agent may be guarded from the kernel's out-of-memory killer; what it starts is not.
-    oomScoreAdj: 0,
+    oomScoreAdj: input.oomScoreAdj,
   };
 }
 
