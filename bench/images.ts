@@ -2,10 +2,12 @@
  * Pull and unpack of a generated image, ours beside `skopeo copy` + `umoci unpack`: median of some rounds,
  * back to back, from the same registry on loopback. Also how long the event loop stood still meanwhile, and how long
  * it takes to read and hash the same bytes once: compressed, as they came, and unpacked, as they are checked.
- * Prints human lines, or one JSON object with --json. Needs root and the tools of test/integration/registry.ts.
+ * Layers are unpacked by the built program when there is one. Prints human lines, or one JSON object with --json.
+ * Needs root and the tools of test/integration/registry.ts.
  *
  *     bun bench/images.ts [--json] [--megabytes 200] [--layers 10] [--rounds 3]
  */
+import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -31,6 +33,8 @@ const megabytes = Number(values.megabytes);
 const layers = Number(values.layers);
 const rounds = Number(values.rounds);
 
+const binary = join(import.meta.dir, "../dist/muster");
+const unpacker = existsSync(binary) ? { unpackCommand: [binary, "internal-unpack"] } : {};
 const directory = await mkdtemp(join(tmpdir(), "muster-bench-images-"));
 let registry: TestRegistry | undefined;
 try {
@@ -60,7 +64,8 @@ try {
   };
   if (values.json) console.log(JSON.stringify(result));
   else {
-    console.log(`${megabytes} MB in ${layers} layers, median of ${rounds}`);
+    const by = "unpackCommand" in unpacker ? "the built program" : "the sources";
+    console.log(`${megabytes} MB in ${layers} layers, median of ${rounds}, unpacked by ${by}`);
     console.log(`  muster                       ${result.musterMs.toFixed(0)} ms`);
     console.log(`  skopeo copy + umoci unpack   ${result.skopeoUmociMs.toFixed(0)} ms`);
     console.log(`  ratio                        ${result.ratio.toFixed(2)}`);
@@ -94,7 +99,7 @@ async function pushGenerated(reference: string): Promise<void> {
 }
 
 async function measureOurs(reference: string): Promise<{ ms: number; stallMs: number; hashMs: number }> {
-  const harness = await openOciStore();
+  const harness = await openOciStore(unpacker);
   // The garbage of making the image is not the pull's.
   Bun.gc(true);
   const loop = watchLoop();

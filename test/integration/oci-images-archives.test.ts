@@ -1,6 +1,6 @@
 /** REAL: archives and pushes beside skopeo and umoci: what they write is read, what is written they read. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Image, ImageError } from "../../src/ports/image-store.ts";
@@ -159,6 +159,20 @@ describe.skipIf(isSkipped)("archives", () => {
     expect((await refusal(load(layout, name))).info).toMatchObject({ code: "bad-archive" });
     expect(await harness.store.list()).toEqual([]);
     expect(await readdir(join(harness.root, "staging"))).toEqual([]);
+  });
+
+  test("an archive that names files outside of itself does not get them", async () => {
+    const outside = join(directory, "outside.json");
+    const hostile = join(directory, "hostile");
+    await mkdir(hostile);
+    await writeFile(outside, JSON.stringify({ os: "linux", architecture: goArchitecture(), rootfs: {} }));
+    await symlink(outside, join(hostile, "link.json"));
+    for (const Config of ["../outside.json", outside, "link.json"]) {
+      await writeFile(join(hostile, "manifest.json"), JSON.stringify([{ Config, Layers: [] }]));
+      const error = await refusal(load(hostile, name));
+      expect(error.info.code).toBe("bad-archive");
+      expect(error.message).toContain("missing");
+    }
   });
 
   test("what is no archive says so", async () => {

@@ -82,6 +82,12 @@ describe.skipIf(isSkipped)("registries and their mirrors", () => {
     expect(await readFile(join(pulled.layers[0] ?? "", "file"))).toHaveLength(50_000);
   });
 
+  test("a registry that is called like a thing of the language is a registry like any other", async () => {
+    const { store } = await open({ credentialsPath: join(directory, "none.json"), attemptsMax: 1 });
+    const error = await refusal(store.ensure("toString/app:1", { signal }));
+    expect(error.info.code).toBe("registry-unreachable");
+  });
+
   test("a login that only a helper knows is told, with the helper's name", async () => {
     const registry = serve(image, () => new Response("", { status: 401 }));
     const credentialsPath = join(directory, "config.json");

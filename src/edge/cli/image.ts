@@ -77,7 +77,7 @@ function formatImages(images: readonly StoredImage[]): string {
       shortDigest(image.digest),
       formatSize(image.sizeBytes),
       image.pulledAtMs === 0 ? "" : `${formatAge(Date.now() - image.pulledAtMs)} ago`,
-      image.isInUse ? "in use" : image.isReplaced ? "replaced" : "unused",
+      [image.isInUse ? "in use" : "unused", ...(image.isReplaced ? ["replaced"] : [])].join(", "),
     ]),
   );
 }

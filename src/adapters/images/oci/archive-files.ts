@@ -1,6 +1,6 @@
 /** The files of an image archive, be it a directory or a tar file: found by name, read in pieces. Nothing is unpacked. */
-import { type FileHandle, open, stat } from "node:fs/promises";
-import { join, posix } from "node:path";
+import { type FileHandle, open, realpath, stat } from "node:fs/promises";
+import { join, posix, sep } from "node:path";
 import { ImageError } from "../../../ports/image-store.ts";
 import { ArchiveError, displayName, type TarEntry, TarReader, type TarSink } from "./tar-reader.ts";
 
@@ -18,6 +18,7 @@ const entriesMax = 100_000;
 /** Links that lead to links; `docker save` writes single ones. */
 const linksMax = 8;
 
+/** Names, and links on their way, that lead out of the directory are as good as missing. */
 export class DirectoryFiles implements ArchiveFiles {
   readonly #root: string;
 
@@ -27,7 +28,7 @@ export class DirectoryFiles implements ArchiveFiles {
 
   async size(name: string): Promise<number | undefined> {
     try {
-      const status = await stat(join(this.#root, name));
+      const status = await stat(await this.#inside(name));
       return status.isFile() ? status.size : undefined;
     } catch {
       return undefined;
@@ -35,7 +36,7 @@ export class DirectoryFiles implements ArchiveFiles {
   }
 
   async read(name: string, offset: number, length: number): Promise<Uint8Array> {
-    const file = await open(join(this.#root, name), "r");
+    const file = await open(await this.#inside(name), "r");
     try {
       return await readFully(file, offset, length);
     } finally {
@@ -44,6 +45,13 @@ export class DirectoryFiles implements ArchiveFiles {
   }
 
   async close(): Promise<void> {}
+
+  async #inside(name: string): Promise<string> {
+    const root = await realpath(this.#root);
+    const path = await realpath(join(root, name));
+    if (path.startsWith(root.endsWith(sep) ? root : root + sep)) return path;
+    throw new Error(`${name} leads out of ${this.#root}`);
+  }
 }
 
 interface Place {

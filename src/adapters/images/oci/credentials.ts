@@ -48,7 +48,8 @@ export class DockerCredentials {
     if ((await this.basicFor(registry)) !== undefined) return undefined;
     if (entriesFor(config, registry).some(({ identitytoken }) => identitytoken !== undefined))
       return `${this.#path} has an identity token for it, which is not supported: log in with a password or an access token`;
-    const helper = keysFor(registry).map((key) => config.credHelpers[key]);
+    const helpers = new Map(Object.entries(config.credHelpers));
+    const helper = keysFor(registry).map((key) => helpers.get(key));
     const store = helper.find((name) => name !== undefined) ?? config.credsStore;
     if (store === "") return undefined;
     return `${this.#path} leaves its password to the helper docker-credential-${store}, and the agent runs no such program: put the login under "auths"`;

@@ -9,7 +9,7 @@ import type { RegistryClient } from "./registry-client.ts";
 export class MirroredSource implements ImageSource {
   readonly #client: RegistryClient;
   readonly #log: Logger;
-  readonly #mirrors: Readonly<Record<string, readonly string[]>>;
+  readonly #mirrors: ReadonlyMap<string, readonly string[]>;
 
   /** `mirrors`: by the registry's name in references, `host:port` of those that hold the same. */
   constructor(
@@ -18,7 +18,7 @@ export class MirroredSource implements ImageSource {
   ) {
     this.#client = ports.client;
     this.#log = ports.log;
-    this.#mirrors = mirrors;
+    this.#mirrors = new Map(Object.entries(mirrors));
   }
 
   manifest(
@@ -55,7 +55,7 @@ export class MirroredSource implements ImageSource {
     signal: AbortSignal,
     ask: (from: ImageReference) => Promise<T>,
   ): Promise<T> {
-    for (const mirror of this.#mirrors[reference.registry] ?? []) {
+    for (const mirror of this.#mirrors.get(reference.registry) ?? []) {
       try {
         return await ask({ ...reference, registry: mirror });
       } catch (error) {
