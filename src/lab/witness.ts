@@ -27,8 +27,8 @@ export class Witness {
 
   /** Containers of deployments with this name that have a live process, on machines that have power. */
   live(): readonly LiveContainer[] {
-    // Name, replica, hash of the promise, attempt.
-    const pattern = new RegExp(`^${this.#key.name}-(\\d+)-[0-9a-f]{16}-\\d+$`);
+    // Name, replica, hash of the promise, container, attempt.
+    const pattern = new RegExp(`^${this.#key.name}-(\\d+)-[0-9a-f]{16}-\\d+-\\d+$`);
     return this.#lab.machines.flatMap(({ name: machine }) =>
       [...this.#lab.containersOf(machine)].flatMap(([container, all]) => {
         const replica = pattern.exec(container)?.[1];

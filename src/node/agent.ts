@@ -200,6 +200,7 @@ export class Agent implements NodeApi {
     );
     const handlers = {
       peers,
+      turn: this.#turn,
       book: this.#book,
       groups: this.#groups,
       reporter: this.#reporter,

@@ -16,10 +16,12 @@ import type { Groups } from "./groups.ts";
 import { MessageStream } from "./message-stream.ts";
 import type { Peers } from "./peers.ts";
 import type { Reporter } from "./reporter.ts";
+import type { Turn } from "./turn.ts";
 import { cohortView, deploymentView, type FleetView } from "./views.ts";
 
 export interface HandlerPorts {
   readonly peers: Peers;
+  readonly turn: Turn;
   readonly book: Book;
   readonly groups: Groups;
   readonly reporter: Reporter;
@@ -61,7 +63,7 @@ function installBookHandlers({ peers, book, reporter }: HandlerPorts): void {
 }
 
 function installCohortHandlers(ports: HandlerPorts): void {
-  const { peers, groups } = ports;
+  const { peers, groups, turn } = ports;
   peers.handle(methods.report, (from, { group, reports }) => {
     const member = groups.get(group);
     if (member === undefined) return { kind: "unknown-group" } as const;
@@ -74,13 +76,13 @@ function installCohortHandlers(ports: HandlerPorts): void {
     const member = groups.get(group);
     if (member === undefined) return { kind: "unknown-group" } as const;
     if (!member.isSteward) return relayed(ports, member, request);
-    const outcome = await member.change(requestId, change);
+    const outcome = await turn.unlessRefused(() => member.change(requestId, change));
     if (outcome.ok) return { kind: "receipt", receipt: outcome.value } as const;
     if (outcome.error.code === "no-steward") return notSteward(member);
     return { kind: "problem", problem: outcome.error } as const;
   });
   peers.handle(methods.found, async (_from, { charter, snapshot }) => {
-    await groups.found(charter, snapshot);
+    await turn.unlessRefused(() => groups.found(charter, snapshot));
     return {};
   });
   peers.handle(methods.abandon, async (_from, { group }) => {

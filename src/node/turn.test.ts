@@ -115,3 +115,27 @@ test("T3: closing does not wait for a store that takes nothing, and nothing goes
   await turn.idle();
   expect(told).toEqual([]);
 });
+
+test("who waits for work to become durable is told when the store refuses, at once while it does", async () => {
+  const store = new FakeStore();
+  const due: (() => void)[] = [];
+  const held: Clock = { ...clock, at: (_when, callback) => (due.push(callback), () => {}) };
+  const turn = new Turn({ store, clock: held, logger });
+  expect(await turn.unlessRefused(async () => "done")).toBe("done");
+  store.refusals = 1;
+  const waiting = turn.unlessRefused(
+    () => new Promise<void>((done) => turn.enqueue(() => turn.carryOut({}, [{ ...write("x"), done }]))),
+  );
+  await expect(waiting).rejects.toThrow("takes no writes");
+  expect(turn.failure).toContain("full");
+  let hasBegun = false;
+  const late = turn.unlessRefused(async () => {
+    hasBegun = true;
+  });
+  await expect(late).rejects.toThrow("takes no writes");
+  expect(hasBegun).toBe(false);
+  for (const retry of due) retry();
+  await turn.idle();
+  expect(turn.failure).toBeUndefined();
+  expect(await turn.unlessRefused(async () => "again")).toBe("again");
+});

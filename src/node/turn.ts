@@ -49,6 +49,7 @@ export class Turn {
   readonly #blockedLanes = new Set<object>();
   #idleWaiters: (() => void)[] = [];
   #failure: string | undefined;
+  readonly #refusalListeners = new Set<(reason: string) => void>();
 
   constructor(ports: TurnPorts) {
     this.#ports = ports;
@@ -62,6 +63,23 @@ export class Turn {
   /** Why the store refuses the commit that everything waits for; undefined while it takes commits. */
   get failure(): string | undefined {
     return this.#failure;
+  }
+
+  /**
+   * What `work` comes to. Rejects as soon as the store refuses a commit, because work that has to become durable waits from then on
+   * for as long as the store refuses; what has begun may still be done later.
+   */
+  async unlessRefused<T>(work: () => Promise<T>): Promise<T> {
+    const refused = Promise.withResolvers<never>();
+    const refuse = (reason: string): void =>
+      refused.reject(new Error(`the store of this node takes no writes: ${reason}`));
+    if (this.#failure !== undefined) refuse(this.#failure);
+    else this.#refusalListeners.add(refuse);
+    try {
+      return await (this.#failure === undefined ? Promise.race([work(), refused.promise]) : refused.promise);
+    } finally {
+      this.#refusalListeners.delete(refuse);
+    }
   }
 
   /** Queues an input: `step` runs in a coming turn and calls `carryOut` with what the machine returned. */
@@ -157,6 +175,7 @@ export class Turn {
         return true;
       } catch (error) {
         this.#failure = String(error);
+        for (const listener of this.#refusalListeners) listener(this.#failure);
         if (this.#isClosing) return false;
         this.#ports.logger.error("the store refused a commit; this node stands still until it succeeds", {
           attempt,
