@@ -1,11 +1,13 @@
 /** Copying into and out of real containers, friendly and hostile ones, and joining one that has a terminal. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import {
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -111,6 +113,26 @@ if (canRun("copying and attaching", [...containerPrograms, "tar"]))
       expect(
         (await rejection(runtime.copyIn("target", "/tmp/none/", pieces(await packed("note"))))).info.code,
       ).toBe("bad-path");
+    });
+
+    test("owners are the program's own in a user namespace, while it runs and after", async () => {
+      writeFileSync(join(here, "mine"), "m");
+      chownSync(join(here, "mine"), 7, 8);
+      await run("shifted", ["/bin/sh", "-c", "read end"], { userNamespace: true, stdin: true });
+      await runtime.copyIn("shifted", "/tmp", pieces(await packed("mine")));
+      expect(await sh("shifted", "busybox stat -c '%u %g' /tmp/mine")).toBe("7 8\n");
+      const ownerOf = async (): Promise<string> => {
+        const to = await unpacked(await gather(await runtime.copyOut("shifted", "/tmp/mine")));
+        const { uid, gid } = statSync(join(to, "mine"));
+        rmSync(to, { recursive: true });
+        return `${uid} ${gid}`;
+      };
+      expect(await ownerOf()).toBe("7 8");
+      await runtime.signal("shifted", 9);
+      await eventually("it ended", async () =>
+        (await runtime.list()).find(({ phase }) => phase === "exited"),
+      );
+      expect(await ownerOf()).toBe("7 8");
     });
 
     test("what ended can be looked at", async () => {

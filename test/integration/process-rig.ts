@@ -30,6 +30,7 @@ export function makeProcessRig(): ProcessRig {
     launchCommand: [process.execPath, program, "internal-launch"],
     cgroupParent: `/${basename(directory)}`,
     scanIntervalMs: 100,
+    logPauseMs: 20,
   };
   const open = (): ProcessRuntime => new ProcessRuntime({ clock: new SystemClock() }, options);
   return {

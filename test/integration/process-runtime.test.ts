@@ -149,6 +149,26 @@ if (canRun("process runtime", [...processPrograms, "ip", "setpriv", "awk"]))
       expect(limit("pids/pids.max", "pids.max", `${rig.options.cgroupParent}/late`)).toBe("9");
     });
 
+    test("capabilities are dropped and added by name", async () => {
+      const effective = "grep -E '^Cap(Eff|Bnd)' /proc/self/status";
+      const lines = await printed(effective, { capabilities: { add: ["NET_ADMIN"], drop: ["ALL"] } });
+      expect(lines.map((line) => line.split(/\s+/)[1])).toEqual(["0000000000001000", "0000000000001000"]);
+      const spec = { ...rig.spec("x", ["sleep", "1"]), capabilities: { add: ["NO_SUCH"], drop: [] } };
+      expect((await refusal(runtime.create(spec))).message).toContain("NO_SUCH");
+    });
+
+    test("output is kept in as many files as were asked for", async () => {
+      const lines =
+        "i=0; while [ $i -lt 6000 ]; do i=$((i+1)); echo line $i; [ $((i % 500)) -ne 0 ] || sleep 0.1; done";
+      const kept = await printed(lines, { logs: { fileBytes: 64 * 1024, files: 3 } });
+      expect(kept.at(-1)).toBe("line 6000");
+      const directory = join(rig.options.root, "containers/printer");
+      const files = readdirSync(directory).filter((name) => /^log(\.\d+)?$/.test(name));
+      expect(files.toSorted()).toEqual(["log", "log.1", "log.2"]);
+      expect(kept.length).toBeLessThan(6_000);
+      expect(kept).toEqual(kept.map((_line, at) => `line ${6_000 - kept.length + at + 1}`));
+    });
+
     test("its keeper weighs little, and the launcher is gone", async () => {
       await run(rig.spec("light", ["sleep", "1000"]));
       const directory = join(rig.options.root, "containers/light");

@@ -45,7 +45,6 @@ function programConflicts(container: ContainerTemplate): readonly Conflict[] {
     conflicts.push({ path: ["image"], message: `the runtime process takes none: write ${noImageName}` });
   if ((container.entrypoint ?? container.command ?? []).length === 0)
     conflicts.push({ path: ["command"], message: "command is missing: it names the program" });
-  const { capabilities } = container;
   const refused: readonly (readonly [string, boolean])[] = [
     ["mounts", container.mounts.length > 0],
     ["files", container.files.length > 0],
@@ -53,7 +52,6 @@ function programConflicts(container: ContainerTemplate): readonly Conflict[] {
     ["userNamespace", container.userNamespace],
     ["tty", container.terminal === true],
     ["resources", container.resources.ephemeralBytes > 0],
-    ["capabilities", capabilities.add.length + capabilities.drop.length > 0],
   ];
   for (const [name, isGiven] of refused)
     if (isGiven)

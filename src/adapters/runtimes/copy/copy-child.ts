@@ -18,11 +18,11 @@ import { TreeWriter } from "./tree-writer.ts";
 /** Entry of the child process. Returns the exit status. */
 export async function copyMain(args: readonly string[]): Promise<number> {
   try {
-    const { direction, root, path } = v.parse(copyRequestSchema, JSON.parse(args[0] ?? ""));
+    const { direction, root, path, ownerBase } = v.parse(copyRequestSchema, JSON.parse(args[0] ?? ""));
     process.umask(0);
     changeRoot(root);
-    if (direction === "out") await packTree(path, Bun.stdout.writer());
-    else await unpack(path);
+    if (direction === "out") await packTree(path, ownerBase, Bun.stdout.writer());
+    else await unpack(path, ownerBase);
     return 0;
   } catch (error) {
     const failure: CopyFailure = {
@@ -34,8 +34,8 @@ export async function copyMain(args: readonly string[]): Promise<number> {
   }
 }
 
-async function unpack(path: string): Promise<void> {
-  const writer = new TreeWriter(path);
+async function unpack(path: string, ownerBase: number): Promise<void> {
+  const writer = new TreeWriter(path, ownerBase);
   const reader = new TarReader(writer);
   try {
     for await (const chunk of Bun.stdin.stream()) reader.push(chunk);

@@ -9,6 +9,7 @@ export interface CopyTarget {
   readonly id: string;
   readonly root: string;
   readonly path: string;
+  readonly ownerBase: number;
 }
 
 export async function copyOut(target: CopyTarget): Promise<AsyncIterable<Uint8Array>> {
@@ -47,8 +48,11 @@ export async function copyIn(target: CopyTarget, archive: AsyncIterable<Uint8Arr
   }
 }
 
-function wordsOf({ command, root, path }: CopyTarget, direction: CopyRequest["direction"]): string[] {
-  const request: CopyRequest = { direction, root, path };
+function wordsOf(
+  { command, root, path, ownerBase }: CopyTarget,
+  direction: CopyRequest["direction"],
+): string[] {
+  const request: CopyRequest = { direction, root, path, ownerBase };
   return [...command, JSON.stringify(request)];
 }
 

@@ -7,6 +7,8 @@ export const copyRequestSchema = v.object({
   root: v.string(),
   /** Absolute, inside. */
   path: v.string(),
+  /** The machine's id of the container's root: not 0 in a user namespace. */
+  ownerBase: v.number(),
 });
 
 export type CopyRequest = v.InferOutput<typeof copyRequestSchema>;

@@ -12,6 +12,7 @@ import {
 } from "node:fs";
 import { basename, posix } from "node:path";
 import { PathRefusal } from "./copy-request.ts";
+import { insideId } from "./owner-ids.ts";
 import { tarEnd, tarHeader, tarPadding, type TarKind } from "./tar-writer.ts";
 
 export interface ArchiveSink {
@@ -24,18 +25,19 @@ const wholeTreeName = "rootfs";
 const chunkBytes = 256 * 1024;
 
 interface Packing {
+  readonly ownerBase: number;
   readonly sink: ArchiveSink;
   /** First names of files that have several, by device and number. */
   readonly firstNames: Map<string, string>;
 }
 
 /** `path` is absolute. Throws PathRefusal before the first byte when there is nothing. */
-export async function packTree(path: string, sink: ArchiveSink): Promise<void> {
+export async function packTree(path: string, ownerBase: number, sink: ArchiveSink): Promise<void> {
   const clean = posix.normalize(path).replace(/(.)\/+$/, "$1");
   if (!clean.startsWith("/")) throw new PathRefusal(`${path} is not an absolute path`);
   if (lstatSync(clean, { throwIfNoEntry: false }) === undefined) throw new PathRefusal(`there is no ${path}`);
   const name = clean === "/" ? wholeTreeName : basename(clean);
-  const packing: Packing = { sink, firstNames: new Map() };
+  const packing: Packing = { sink, ownerBase, firstNames: new Map() };
   await pack(packing, bytesOf(clean), bytesOf(name));
   sink.write(tarEnd);
   await sink.flush();
@@ -91,7 +93,7 @@ function kindOf(stat: Stats): TarKind {
 }
 
 function put(
-  { sink }: Packing,
+  { sink, ownerBase }: Packing,
   stat: Stats,
   entry: {
     readonly kind: TarKind;
@@ -109,8 +111,8 @@ function put(
       linkPath,
       sizeBytes,
       mode: stat.mode & 0o7777,
-      uid: stat.uid,
-      gid: stat.gid,
+      uid: insideId(stat.uid, ownerBase),
+      gid: insideId(stat.gid, ownerBase),
       mtimeMs: Math.floor(stat.mtimeMs),
       deviceMajor: isDevice ? (stat.rdev >> 8) & 0xfff : 0,
       deviceMinor: isDevice ? (stat.rdev & 0xff) | ((stat.rdev >> 12) & 0xfff00) : 0,

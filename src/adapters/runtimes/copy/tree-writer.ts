@@ -25,19 +25,22 @@ import {
 import { posix } from "node:path";
 import { ArchiveError, displayName, type TarEntry, type TarSink } from "../../images/oci/tar-reader.ts";
 import { PathRefusal } from "./copy-request.ts";
+import { outsideId } from "./owner-ids.ts";
 
 export class TreeWriter implements TarSink {
   /** Byte string; where the first names of the archive go. */
   readonly #directory: string;
   /** Takes the place of the first name; undefined keeps it. */
   readonly #name: string | undefined;
+  readonly #ownerBase: number;
   #firstName: string | undefined;
   #entry: TarEntry | undefined;
   #fd = -1;
   /** Of directories made here: writing into one changes its time, and its mode may forbid it. */
   readonly #made: { readonly path: Buffer; readonly entry: TarEntry }[] = [];
 
-  constructor(path: string) {
+  constructor(path: string, ownerBase: number) {
+    this.#ownerBase = ownerBase;
     const isDirectory = statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
     const clean = posix.normalize(path).replace(/(.)\/+$/, "$1");
     if (!clean.startsWith("/")) throw new PathRefusal(`${path} is not an absolute path`);
@@ -53,8 +56,10 @@ export class TreeWriter implements TarSink {
     this.#name = bytesOf(posix.basename(clean));
   }
 
-  entry(entry: TarEntry): void {
-    const path = this.#place(entry.path);
+  entry(given: TarEntry): void {
+    const path = this.#place(given.path);
+    const base = this.#ownerBase;
+    const entry = { ...given, uid: outsideId(given.uid, base), gid: outsideId(given.gid, base) };
     this.#entry = entry;
     switch (entry.kind) {
       case "directory":

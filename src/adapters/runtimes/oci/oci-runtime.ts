@@ -285,7 +285,8 @@ export class OciRuntime implements ContainerRuntime {
     const paths = this.#existing(id);
     const pid = this.#open().commands.programOf(paths).hasVisibleProcess ? this.#status(id)?.pid : undefined;
     const root = pid === undefined ? paths.merged : `/proc/${pid}/root`;
-    return { command: this.#options.copyCommand, id, root, path };
+    const ownerBase = readMeta(paths)?.idBase ?? 0;
+    return { command: this.#options.copyCommand, id, root, path, ownerBase };
   }
 
   async close(): Promise<void> {

@@ -1,7 +1,7 @@
 /** From what a container is to be, to what the launcher is told; refusals are for people. */
 import type { ContainerSpec, ExecRequest } from "../../../ports/container-runtime.ts";
 import { resolveImageUser } from "../oci/image-user.ts";
-import { defaultCapabilities } from "../oci/capabilities.ts";
+import { grantCapabilities, ownCapabilities } from "../oci/capabilities.ts";
 import { withDefaults } from "../oci/oci-config.ts";
 import { capabilityNumbers } from "./capability-numbers.ts";
 import type { LaunchRequest } from "./launch-request.ts";
@@ -42,6 +42,8 @@ export function launchRequestOf(
   if (!found.ok) return found;
   const who = userOf(spec.user);
   if (!who.ok) return who;
+  const granted = grantCapabilities(spec.capabilities, ownCapabilities());
+  if (!granted.ok) return granted;
   return {
     ok: true,
     request: {
@@ -51,7 +53,7 @@ export function launchRequestOf(
       env,
       workingDirectory,
       ...who.ids,
-      capabilities: [...capabilityNumbers(defaultCapabilities)],
+      capabilities: [...capabilityNumbers(granted.names)],
       noNewPrivileges: spec.allowNewPrivileges !== true,
       ...(spec.networkNamespace === undefined ? {} : { networkNamespace: spec.networkNamespace }),
       limits: {

@@ -41,6 +41,7 @@ import { runConmon } from "../oci/conmon.ts";
 import { readContainerLog } from "../oci/container-log.ts";
 import { StatusReader } from "../oci/container-status.ts";
 import { ExitWatch } from "../oci/exit-watch.ts";
+import { LogRotation } from "../oci/log-rotation.ts";
 import { Permits } from "../oci/permits.ts";
 import { livesInCgroup, livesWithArgument, sendSignal } from "../oci/processes.ts";
 import { asRuntimeError, badCommand, describeFailure, failed, notRunning } from "../oci/runtime-failure.ts";
@@ -68,6 +69,8 @@ export interface ProcessRuntimeOptions {
   readonly parallelMax: number;
   /** How often ends are looked for that no event told of. */
   readonly scanIntervalMs: number;
+  /** The longest pause between two looks at a log that is kept in several files. */
+  readonly logPauseMs: number;
 }
 
 export const processRuntimeDefaults = {
@@ -76,6 +79,7 @@ export const processRuntimeDefaults = {
   pidsMax: 4_096,
   parallelMax: 2,
   scanIntervalMs: 5_000,
+  logPauseMs: 1_000,
 } as const;
 
 const SIGKILL = 9;
@@ -92,6 +96,7 @@ export class ProcessRuntime implements ContainerRuntime {
   readonly #directories: RuntimeDirectories;
   readonly #permits: Permits;
   readonly #exits: ExitWatch;
+  readonly #rotation: LogRotation;
   readonly #statuses: StatusReader;
   /** Being made or removed in this process; they do not exist for `list`. */
   readonly #inTransition = new Set<string>();
@@ -103,6 +108,7 @@ export class ProcessRuntime implements ContainerRuntime {
     this.#options = options;
     this.#directories = runtimeDirectories(options.root);
     this.#permits = new Permits(options.parallelMax);
+    this.#rotation = new LogRotation({ clock: ports.clock }, { pauseMaxMs: options.logPauseMs });
     this.#statuses = new StatusReader(() => ports.clock.now());
     this.#exits = new ExitWatch(
       {
@@ -243,6 +249,7 @@ export class ProcessRuntime implements ContainerRuntime {
 
   async close(): Promise<void> {
     this.#exits.close();
+    this.#rotation.close();
     const tree = this.#tree;
     this.#tree = undefined;
     if (tree !== undefined && listIds(this.#directories.containers).length === 0)
@@ -254,12 +261,14 @@ export class ProcessRuntime implements ContainerRuntime {
     for (const directory of Object.values(this.#directories))
       mkdirSync(directory, { recursive: true, mode: 0o700 });
     this.#tree = readCgroupTree();
+    for (const id of listIds(this.#directories.containers)) this.#tend(id, this.#paths(id));
     return this.#tree;
   }
 
   async #make(spec: ContainerSpec, request: LaunchRequest, paths: BundlePaths): Promise<void> {
     const cgroup = `${this.#options.cgroupParent}/${spec.id}`;
-    createBundle(paths, spec, cgroup);
+    const logs = spec.logs ?? { fileBytes: this.#options.logBytesMax, files: 1 };
+    createBundle(paths, spec, cgroup, { logs });
     const groupFiles = makeGroup(readControllers(), cgroup, request.limits);
     writeFileSync(paths.config, JSON.stringify({ ...request, groupFiles: [...groupFiles] }), { mode: 0o600 });
     rmSync(paths.exit, { force: true });
@@ -267,13 +276,22 @@ export class ProcessRuntime implements ContainerRuntime {
       conmonPath: this.#options.conmonPath,
       runtimePath: "/bin/sh",
       runtimeArgs: ["-c", createScript, paths.pid, ...this.#options.launchCommand, paths.config],
-      logBytesMax: spec.logs?.fileBytes ?? this.#options.logBytesMax,
+      logBytesMax: logs.fileBytes,
       stdin: spec.stdin === true,
     });
     if (!answer.ok) throw describeFailure(spec.id, "create", answer.detail);
+    this.#tend(spec.id, paths);
+  }
+
+  /** What a program needs of an agent for as long as it lives, whoever made it. */
+  #tend(id: string, paths: BundlePaths): void {
+    const meta = readMeta(paths);
+    if (meta === undefined || existsSync(paths.exit)) return;
+    this.#rotation.add(id, { path: paths.log, exit: paths.exit, limits: meta.logs });
   }
 
   async #tearDown(id: string, paths: BundlePaths): Promise<void> {
+    this.#rotation.remove(id);
     const pid = readPid(paths.pid);
     if (pid !== undefined && livesWithArgument(pid, paths.config)) sendSignal(pid, SIGKILL);
     await tearDown(id, paths, this.#cgroup(id, paths), {
