@@ -35,9 +35,8 @@ function statusOf(view: DeploymentView): string {
   if (view.status !== "active") return view.status;
   const [reason] = view.unplaced;
   if (reason !== undefined) return `not placed: ${reason}`;
-  const waiting = view.replicas.find(
-    (replica) => replica.phase !== "running" && replica.phase !== "completed",
-  );
+  const waiting = view.replicas.find((replica) => !replica.ready && replica.phase !== "completed");
   if (waiting === undefined) return view.running === view.desired ? "ok" : "changing";
-  return waiting.message === undefined ? waiting.phase : `${waiting.phase}: ${waiting.message}`;
+  const phase = waiting.phase === "running" ? "not ready" : waiting.phase;
+  return waiting.message === undefined ? phase : `${phase}: ${waiting.message}`;
 }

@@ -100,10 +100,7 @@ function isWhole(view: DeploymentView): boolean {
 }
 
 function isSettled(view: DeploymentView, replica: DeploymentView["replicas"][number]): boolean {
-  return (
-    replica.templateHash === view.templateHash &&
-    (replica.phase === "running" || replica.phase === "completed")
-  );
+  return replica.templateHash === view.templateHash && (replica.ready || replica.phase === "completed");
 }
 
 function describe(view: DeploymentView): string {
