@@ -1,5 +1,5 @@
 /** The host fabric in a network namespace of its own, so that the machine's network stays as it is. */
-import { closeSync, mkdtempSync, openSync, rmSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -60,11 +60,17 @@ export async function makeFabricRig(): Promise<FabricRig> {
     fabric: open(),
     open,
     dispose: async () => {
-      const last = open();
-      for (const { id } of await last.list()) await last.detach(id);
-      for (const fabric of opened) await fabric.close();
-      rmSync(statePath, { recursive: true, force: true });
-      leave();
+      try {
+        const last = open();
+        for (const { id } of await last.list()) await last.detach(id);
+        for (const fabric of opened) await fabric.close();
+      } finally {
+        // What a fabric that fails its test did not take away.
+        for (const [, path = ""] of readFileSync("/proc/self/mounts", "utf8").matchAll(/^\S+ (\S+)/gm))
+          if (path.startsWith(`${statePath}/`)) await run("umount", path);
+        rmSync(statePath, { recursive: true, force: true });
+        leave();
+      }
     },
   };
 }

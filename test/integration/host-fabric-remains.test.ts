@@ -154,6 +154,21 @@ describe.if(runsHere)("remains of the host fabric", () => {
     await fabric.close();
   });
 
+  test("without nft an attach fails with what to install, and leaves nothing", async () => {
+    const path = process.env["PATH"];
+    process.env["PATH"] = "/nonexistent";
+    const refused = await attach("a", 1, [web])
+      .catch((error: unknown) => error)
+      .finally(() => (process.env["PATH"] = path));
+    expect(refused).toBeInstanceOf(FabricError);
+    expect(String(refused)).toContain("install the package nftables");
+    expect(await rig.fabric.list()).toEqual([]);
+    await eventually("nothing remains", async () =>
+      (await remains(rig.options.statePath)).length === 0 ? true : undefined,
+    );
+    expect(readdirSync(rig.options.statePath).toSorted()).toEqual(["endpoints", "netns"]);
+  });
+
   test("a firewall that drops what is forwarded is told of", async () => {
     const chain = (name: string, hook: string, policy: string) =>
       run("nft", `add chain ip filter ${name} { type filter hook ${hook} priority 0; policy ${policy}; }`);

@@ -262,10 +262,13 @@ export class HostFabric implements Fabric {
     await this.#table.settle();
   }
 
-  /** Takes everything but the record away. */
+  /** Takes everything but the record away, the namespace also when the table cannot be changed. */
   async #clear(record: EndpointRecord, { node, namespaces }: Opened): Promise<void> {
-    await this.#table.withdraw(record);
-    namespaces.remove(record.networkNamespace);
+    try {
+      await this.#table.withdraw(record);
+    } finally {
+      namespaces.remove(record.networkNamespace);
+    }
     // With its namespace the other end of the link goes, and with the link its addresses and routes.
     const link = this.#linkName(record.id);
     const deadline = this.#clock.now() + linkGoneTimeoutMs;

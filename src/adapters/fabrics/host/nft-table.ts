@@ -24,9 +24,9 @@ const nftTimeoutMs = 30_000;
 
 /** Changes the kernel's tables: all of `script` or nothing. */
 export async function runNft(script: string): Promise<void> {
-  if (Bun.which("nft") === null)
-    throw new Error("the program nft is not installed; install the package nftables");
-  const child = Bun.spawn(["nft", "-f", "-"], {
+  const nft = Bun.which("nft", { PATH: process.env["PATH"] ?? "" });
+  if (nft === null) throw new Error("the program nft is not installed; install the package nftables");
+  const child = Bun.spawn([nft, "-f", "-"], {
     stdin: Buffer.from(script),
     stdout: "ignore",
     stderr: "pipe",

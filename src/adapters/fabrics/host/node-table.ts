@@ -90,6 +90,8 @@ export class NodeTable {
   #ensure(): Promise<void> {
     this.#written ??= this.#write().catch((error: unknown) => {
       this.#written = undefined;
+      // Where nft is missing nothing was written, and nothing waits to be taken back.
+      if (!this.#ports.packetFilter().hasTable(this.#options.table)) rmSync(this.#marker, { force: true });
       throw error;
     });
     return this.#written;
