@@ -141,6 +141,15 @@ describe.skipIf(isSkipped)("registries and their mirrors", () => {
     }
   });
 
+  test("a bomb: little to transfer, much to unpack", async () => {
+    const registry = serve(serveImage([[{ path: "zeros", data: Buffer.alloc(30_000_000) }]]));
+    const { store, root } = await open({ layerBytesMax: 1_000_000 });
+    const error = await refusal(store.ensure(`${registry.host}/app:1`, { signal }));
+    expect(error.info).toMatchObject({ code: "bad-archive", entry: "zeros" });
+    expect(await readdir(join(root, "layers"))).toEqual([]);
+    expect(await readdir(join(root, "staging"))).toEqual([]);
+  });
+
   test("two hundred layers are pulled, and mounted in their order", async () => {
     const count = 200;
     const many = serveImage(
