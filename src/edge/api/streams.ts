@@ -36,10 +36,15 @@ export async function bytesResponse(
   let next: IteratorResult<Uint8Array> | undefined = await pieces.next();
   const body = new ReadableStream<Uint8Array>({
     async pull(controller) {
-      const { done, value } = next ?? (await pieces.next());
-      next = undefined;
-      if (done === true) controller.close();
-      else controller.enqueue(value);
+      try {
+        const { done, value } = next ?? (await pieces.next());
+        next = undefined;
+        if (done === true) controller.close();
+        else controller.enqueue(value);
+      } catch {
+        // An error given here is printed to standard error by the server, trace and all.
+        controller.error(undefined);
+      }
     },
     async cancel() {
       abort.abort();

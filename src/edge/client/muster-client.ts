@@ -161,8 +161,13 @@ export class MusterClient {
     path: string,
   ): Promise<AsyncIterable<Uint8Array>> {
     const signal = this.#interrupted === undefined ? {} : { signal: this.#interrupted };
-    const { body } = await this.#fetch(`${pathOf(key)}/files?${parametersOf(choice, { path })}`, signal);
-    return body ?? new ReadableStream<Uint8Array>();
+    try {
+      const { body } = await this.#fetch(`${pathOf(key)}/files?${parametersOf(choice, { path })}`, signal);
+      return wholeOf(body ?? new ReadableStream<Uint8Array>());
+    } catch (error) {
+      // The answer had begun, and broke before its first bytes were through.
+      throw isReset(error) ? brokenCopy(error) : error;
+    }
   }
 
   async copyIn(
@@ -291,6 +296,31 @@ async function problemIn(response: Response): Promise<Problem> {
     code: "internal",
     message: `the agent answered ${response.status} without a problem: ${text.slice(0, 200)}`,
   };
+}
+
+/** An answer of bytes that breaks off says so in our words. */
+async function* wholeOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* body;
+  } catch (error) {
+    throw brokenCopy(error);
+  }
+}
+
+function brokenCopy(cause: unknown): ProblemError {
+  return new ProblemError(
+    {
+      code: "unreachable",
+      message: "the copy broke off before all of it had come",
+      next: "run it again; the log of the agent that holds the replica may say why",
+    },
+    { cause },
+  );
+}
+
+function isReset(error: unknown): boolean {
+  const cause = error instanceof AgentUnreachable ? error.cause : undefined;
+  return cause instanceof Error && "code" in cause && cause.code === "ECONNRESET";
 }
 
 function parametersOf(
