@@ -62,7 +62,10 @@ test("an answer that breaks off is told from one that is whole", async () => {
   node.containers.archives.set("/cut", new Uint8Array(100_000));
   node.containers.breaksOff = true;
   try {
-    const failure = await gather(await client.copyOut(key, {}, "/cut")).catch((error: unknown) => error);
+    const failure = await client
+      .copyOut(key, {}, "/cut")
+      .then(gather)
+      .catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(ProblemError);
     expect(String(failure)).toContain("broke off");
   } finally {
