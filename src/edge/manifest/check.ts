@@ -85,12 +85,14 @@ export function pathOf(issue: v.BaseIssue<unknown>): readonly PathKey[] {
   return (issue.path ?? []).map((item) => (typeof item.key === "number" ? item.key : String(item.key)));
 }
 
+/** Longer lists of what is known bury the error; the manual has them. */
+const namesShownMax = 12;
+
 function unknownKey(key: string, known: string): string {
   const unknown = `unknown field ${JSON.stringify(key.slice(0, 64))}`;
   if (known === "") return `${unknown}; none is known here`;
   const names = known.split(" ");
   const meant = ourNameOf(key, names) ?? nearest(key, names);
-  return meant === undefined
-    ? `${unknown}; known here: ${names.join(", ")}`
-    : `${unknown}; did you mean ${meant}?`;
+  if (meant !== undefined) return `${unknown}; did you mean ${meant}?`;
+  return names.length > namesShownMax ? unknown : `${unknown}; known here: ${names.join(", ")}`;
 }

@@ -101,8 +101,9 @@ export function parseThreshold(text: string): Outcome<number, string> {
 }
 
 export function parseFlag(text: string): Outcome<boolean, string> {
-  if (text === "true") return ok(true);
-  return text === "false" ? ok(false) : refused("is neither true nor false");
+  // The writings of YAML 1.2.
+  if (/^(?:true|True|TRUE)$/.test(text)) return ok(true);
+  return /^(?:false|False|FALSE)$/.test(text) ? ok(false) : refused("is neither true nor false");
 }
 
 export function parseVolumeName(text: string): Outcome<string, string> {

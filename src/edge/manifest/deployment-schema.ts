@@ -11,7 +11,7 @@ import { conflictsOf, type Conflict } from "./conflicts.ts";
 import { containerEntries, containerOf, initEntries } from "./container-schema.ts";
 import { parseHostname, parseRuntime } from "./container-values.ts";
 import { containersMax, labelPattern, parseName, parseReplicas, stopTimeoutMsMax } from "./fields.ts";
-import { exactSpan, parseSpan } from "./quantity.ts";
+import { formatSpan, parseSpan } from "./quantity.ts";
 import { choice, expected, field, issuePath, namedTexts, parsedText } from "./text-schemas.ts";
 
 const stopTimeoutSchema = v.pipe(
@@ -66,7 +66,7 @@ export const replicaEntries = {
       meaning: "Time between the stop signal and the kill, an hour at most. A bare number is seconds.",
       example: "30s",
     }),
-    exactSpan(stopTimeoutMsDefault),
+    formatSpan(stopTimeoutMsDefault),
   ),
   runtime: v.optional(
     field(parsedText("a runtime", parseRuntime), {
@@ -94,11 +94,24 @@ function containersOf<const Entries extends v.ObjectEntries>(entries: Entries) {
   );
 }
 
+/** Known fields that cannot be here, and why. */
+function refusedEntries(keys: readonly string[], why: (key: string) => string) {
+  return Object.fromEntries(
+    keys.map((key) => [key, v.optional(v.custom<never>(() => false, why(key)))] as const),
+  );
+}
+
 const containerName = parsedText("a name", parseName);
 const nameWords = { type: "name", meaning: "Unique among the containers of a replica.", example: "web" };
 const named = {
   name: v.optional(field(containerName, { ...nameWords, absent: "`main` for a container that is alone" })),
 };
+
+/** What only a container that goes on running can have, told as such. */
+const notOfInit = refusedEntries(
+  Object.keys(containerEntries).filter((key) => !(key in initEntries)),
+  (key) => `an init container has no ${key}`,
+);
 
 export const longEntries = {
   containers: field(
@@ -114,12 +127,19 @@ export const longEntries = {
     },
   ),
   initContainers: v.optional(
-    field(containersOf({ name: field(containerName, { ...nameWords, example: "init" }), ...initEntries }), {
-      type: "list of containers",
-      meaning:
-        "Run one after another, each to a successful end, before any of `containers` starts. They have no ports, probes, hook and stop signal.",
-      example: "[{name: init, image: busybox, command: [sleep, 1]}]",
-    }),
+    field(
+      containersOf({
+        name: field(containerName, { ...nameWords, example: "init" }),
+        ...initEntries,
+        ...notOfInit,
+      }),
+      {
+        type: "list of containers",
+        meaning:
+          "Run one after another, each to a successful end, before any of `containers` starts. They have no ports, probes, hook and stop signal.",
+        example: "[{name: init, image: busybox, command: [sleep, 1]}]",
+      },
+    ),
     [],
   ),
 };
@@ -172,16 +192,9 @@ const shortSchema = v.pipe(
 );
 
 /** Fields that belong into one of the containers once these are listed. */
-const misplaced = Object.fromEntries(
-  Object.keys(containerEntries).map((key) => [
-    key,
-    v.optional(
-      v.custom<never>(
-        () => false,
-        "cannot stand beside containers: move it into the container that it is for",
-      ),
-    ),
-  ]),
+const misplaced = refusedEntries(
+  Object.keys(containerEntries),
+  () => "cannot stand beside containers: move it into the container that it is for",
 );
 
 const longSchema = v.pipe(

@@ -14,6 +14,12 @@ export interface ManifestFile {
   readonly text: string;
 }
 
+/** Known by what stands at their top. */
+const otherFormats = [
+  { keys: ["apiVersion", "kind"], format: "Kubernetes manifest" },
+  { keys: ["services"], format: "Compose file" },
+] as const;
+
 /** Faults that a problem lists before it only counts them. */
 const faultsShownMax = 50;
 
@@ -61,13 +67,14 @@ function parseDocument(
   namespace: string,
 ): Outcome<DeploymentSpec, readonly Fault[]> {
   const { value } = document;
-  if (typeof value === "object" && value !== null && "apiVersion" in value && "kind" in value)
-    return refused([
-      {
-        ...document.place(["apiVersion"], "key"),
-        message: "this is a Kubernetes manifest, which is not supported; write a Muster manifest",
-      },
-    ]);
+  for (const { keys, format } of otherFormats)
+    if (typeof value === "object" && value !== null && keys.every((key) => key in value))
+      return refused([
+        {
+          ...document.place([keys[0]], "key"),
+          message: `this is a ${format}, which is not supported; write a Muster manifest`,
+        },
+      ]);
   const spec = checkWhole(deploymentSchema(namespace), document, mended);
   if (spec.ok && Buffer.byteLength(JSON.stringify(spec.value)) > specBytesMax)
     return refused([

@@ -87,7 +87,11 @@ describe("what users ask for", () => {
         value,
       })),
     );
-    for (const text of ["", "s", "-1s", "1w", "1 s", "1e3"]) expect(parseSpan(text).ok).toBe(false);
+    expect(["1m30s", "1h0.5m250ms"].map(parseSpan)).toEqual(
+      [90_000, 3_630_250].map((value) => ({ ok: true as const, value })),
+    );
+    for (const text of ["", "s", "-1s", "1w", "1 s", "1e3", "30s1m", "1m1m", "1m30", "1.2.3s"])
+      expect(parseSpan(text).ok).toBe(false);
   });
 
   test("and shown again", () => {

@@ -113,13 +113,19 @@ const spanUnits: ReadonlyMap<string, number> = new Map([
   ["d", 86_400_000],
 ]);
 
-/** Milliseconds; a bare number is seconds. */
+/** Milliseconds; a bare number is seconds. Units may follow one another, the larger first: `1m30s`. */
 export function parseSpan(text: string): Outcome<number, string> {
-  const match = /^(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h|d)?$/.exec(text);
-  const unit = spanUnits.get(match?.[2] ?? "");
-  if (match === null || unit === undefined)
-    return refused("is not a span of time such as 10s, 500ms, 2m or 1h");
-  return ok(Math.round(Number(match[1]) * unit));
+  const noSpan = refused("is not a span of time such as 10s, 500ms, 1m30s or 1h");
+  if (!/^\d{1,9}(?:\.\d{1,6})?$|^(?:\d{1,9}(?:\.\d{1,6})?(?:ms|s|m|h|d))+$/.test(text)) return noSpan;
+  let spanMs = 0;
+  let before = Number.POSITIVE_INFINITY;
+  for (const [, count, unit] of text.matchAll(/([\d.]+)(ms|s|m|h|d)?/g)) {
+    const size = spanUnits.get(unit ?? "");
+    if (size === undefined || size >= before) return noSpan;
+    spanMs += Number(count) * size;
+    before = size;
+  }
+  return ok(Math.round(spanMs));
 }
 
 /** A span of time as it would be typed: whole days, hours or minutes as such, but `60s`. */
@@ -154,12 +160,4 @@ export function exactBytes(bytes: number): string {
     if (bytes >= size && bytes % size === 0) return `${bytes / size}${unit}`;
   }
   return `${bytes}`;
-}
-
-/** With nothing rounded away: `90s`, `2m`, `1h`, `1500ms`. */
-export function exactSpan(spanMs: number): string {
-  if (spanMs === 0) return "0s";
-  for (const [unit, size] of [...spanUnits].toReversed())
-    if (unit !== "" && spanMs % size === 0) return `${spanMs / size}${unit}`;
-  return `${spanMs}ms`;
 }

@@ -21,7 +21,7 @@ import { conflictsOf } from "./conflicts.ts";
 import { differences } from "./differences.ts";
 import { manifestText, shortManifest } from "./manifest-text.ts";
 import { parseManifests } from "./manifest.ts";
-import { exactBytes, exactSpan, formatCpu, parseCpu, parseMemory, parseSpan } from "./quantity.ts";
+import { exactBytes, formatSpan, formatCpu, parseCpu, parseMemory, parseSpan } from "./quantity.ts";
 import { writtenMount, writtenPort, writtenSpec, type Written } from "./written.ts";
 
 const name = fc.stringMatching(/^[a-z0-9][a-z0-9-]{0,8}[a-z0-9]$/).filter((text) => text !== "tmpfs");
@@ -321,7 +321,7 @@ function otherWriting(
           .toReversed()
       : map;
   const mixed = <T>(list: readonly T[]): readonly T[] => (coins() ? list.toReversed() : list);
-  const span = (ms: number): string => (coins() ? `${ms}ms` : exactSpan(ms));
+  const span = (ms: number): string => (coins() ? `${ms}ms` : formatSpan(ms));
   const amount = (count: number): string => (coins() ? `${count}` : exactBytes(count));
   const unless = <T>(isDefault: boolean, value: T): T | undefined =>
     isDefault && coins() ? undefined : value;
@@ -417,7 +417,7 @@ test("an amount that is written exactly is read as it was", () => {
   );
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 999_999_999 }), (count) => {
-      expect(parseSpan(exactSpan(count))).toEqual({ ok: true, value: count });
+      expect(parseSpan(formatSpan(count))).toEqual({ ok: true, value: count });
       expect(parseCpu(formatCpu(count))).toEqual({ ok: true, value: count });
     }),
   );

@@ -1,7 +1,7 @@
 /** A resolved spec written as a manifest again, every field in its one long form: `parseManifests` gives the same spec. */
 import type { Probe, ProbeAction } from "../../model/probe.ts";
 import type { ContainerTemplate, DeploymentSpec, Mount, PortSpec } from "../../model/spec.ts";
-import { exactBytes, exactSpan, formatCpu } from "./quantity.ts";
+import { exactBytes, formatSpan, formatCpu } from "./quantity.ts";
 
 /** Texts, lists and maps: what YAML and JSON have in common with a manifest. Undefined: left out. */
 export type Written = string | readonly Written[] | { readonly [key: string]: Written | undefined };
@@ -14,7 +14,7 @@ export function writtenSpec(spec: DeploymentSpec): { readonly [key: string]: Wri
     replicas: `${spec.replicas}`,
     labels: template.labels,
     restart: template.restart,
-    stopTimeout: exactSpan(template.stopTimeoutMs),
+    stopTimeout: formatSpan(template.stopTimeoutMs),
     runtime: template.runtime,
     hostname: template.hostname,
     initContainers: template.initContainers.map((container) => {
@@ -84,9 +84,9 @@ export function writtenMount(mount: Mount): { readonly [key: string]: Written } 
 function writtenProbe(probe: Probe): { readonly [key: string]: Written } {
   return {
     ...writtenAction(probe.action),
-    initialDelay: exactSpan(probe.initialDelayMs),
-    period: exactSpan(probe.periodMs),
-    timeout: exactSpan(probe.timeoutMs),
+    initialDelay: formatSpan(probe.initialDelayMs),
+    period: formatSpan(probe.periodMs),
+    timeout: formatSpan(probe.timeoutMs),
     successThreshold: `${probe.successThreshold}`,
     failureThreshold: `${probe.failureThreshold}`,
   };
