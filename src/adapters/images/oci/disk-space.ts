@@ -9,6 +9,9 @@ export interface DiskLimits {
   readonly diskLowPercent: number;
 }
 
+/** A disk with so much left is not full, whatever that is in percent; with twice of it, it is relieved. */
+const roomyBytes = 10 * 1024 ** 3;
+
 export class DiskSpace {
   readonly #path: string;
   readonly #limits: DiskLimits;
@@ -26,17 +29,19 @@ export class DiskSpace {
 
   /** Whether `bytes` more would take the disk above the upper mark. */
   async wouldOverflow(bytes: number): Promise<boolean> {
-    return (await this.#percent(bytes)) > this.#limits.diskHighPercent;
+    const { percent, left } = await this.#after(bytes);
+    return percent > this.#limits.diskHighPercent && left < roomyBytes;
   }
 
   /** Whether with `bytes` more the disk is no fuller than the lower mark. */
   async isRelieved(bytes: number): Promise<boolean> {
-    return (await this.#percent(bytes)) <= this.#limits.diskLowPercent;
+    const { percent, left } = await this.#after(bytes);
+    return percent <= this.#limits.diskLowPercent || left >= 2 * roomyBytes;
   }
 
   async refusal(bytes: number): Promise<ImageError> {
     const { diskHighPercent } = this.#limits;
-    const used = Math.round(await this.#percent(0));
+    const used = Math.round((await this.#after(0)).percent);
     const wanted = Math.ceil(bytes / 1e6);
     return new ImageError(
       `the disk of ${this.#path} is ${used} % full and at least ${wanted} MB more are wanted; images may fill it to ${diskHighPercent} %`,
@@ -44,11 +49,12 @@ export class DiskSpace {
     );
   }
 
-  /** In use after `bytes` more, as df counts: what is kept for root is neither free nor used. */
-  async #percent(bytes: number): Promise<number> {
+  /** After `bytes` more, as df counts: what is kept for root is neither free nor used. */
+  async #after(bytes: number): Promise<{ readonly percent: number; readonly left: number }> {
     const { blocks, bfree, bavail, bsize } = await statfs(this.#path);
     const used = (blocks - bfree) * bsize;
-    const total = used + bavail * bsize;
-    return total === 0 ? 0 : ((used + bytes) / total) * 100;
+    const free = bavail * bsize;
+    const total = used + free;
+    return { percent: total === 0 ? 0 : ((used + bytes) / total) * 100, left: free - bytes };
   }
 }
