@@ -93,16 +93,21 @@ function containersDifference(
   wanted: ReadonlyMap<string, { readonly name: string; readonly record: PromiseRecord }>,
 ): string | undefined {
   const counts = new Map<string, number>();
-  for (const { promise, node, deployment, replica } of world.running()) {
+  for (const { promise, container, node, deployment, replica } of world.running()) {
     const known = wanted.get(promise)?.record;
     if (known === undefined || known.node !== node.id)
       return `${deployment}/${replica} (${promise}) runs on ${node.name} and is in no log`;
-    counts.set(promise, (counts.get(promise) ?? 0) + 1);
-    if (counts.get(promise) !== 1) return `${promise} runs ${counts.get(promise)} times`;
+    const key = `${promise} ${container}`;
+    counts.set(key, (counts.get(key) ?? 0) + 1);
+    if (counts.get(key) !== 1) return `${container} of ${promise} runs ${counts.get(key)} times`;
   }
-  for (const [promise, { name, record }] of wanted)
-    if (record.phase === "running" && !counts.has(promise))
-      return `${name}/${record.replica} (${promise}) is said to run and does not`;
+  for (const [promise, { name, record }] of wanted) {
+    const at = `${name}/${record.replica} (${promise})`;
+    if (record.phase === "running" && !record.ready) return `${at} is not ready: ${record.message}`;
+    for (const { name: container, phase } of record.containers)
+      if (phase === "running" && !counts.has(`${promise} ${container}`))
+        return `${container} of ${at} is said to run and does not`;
+  }
   return undefined;
 }
 

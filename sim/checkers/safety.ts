@@ -40,11 +40,12 @@ export class SafetyChecker {
 
   #checkPromises(): void {
     const seen = new Map<string, string>();
-    for (const { promise, node } of this.#world.running()) {
+    for (const { promise, container, node } of this.#world.running()) {
       const key = `${node.name} ${promise}`;
-      const other = seen.get(promise);
-      if (other !== undefined) this.#fail(`W1: promise ${promise} runs twice: ${other} and ${key}`);
-      seen.set(promise, key);
+      const other = seen.get(`${promise} ${container}`);
+      if (other !== undefined)
+        this.#fail(`W1: ${container} of promise ${promise} runs twice: ${other} and ${key}`);
+      seen.set(`${promise} ${container}`, key);
     }
   }
 

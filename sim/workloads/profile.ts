@@ -1,7 +1,13 @@
 /** What one seed's storm is made of. */
+import type { Probe } from "../../src/model/probe.ts";
 import type { Rng } from "../../src/core/rng.ts";
 import type { ContainerTemplate, PortSpec, ReplicaTemplate } from "../../src/model/spec.ts";
-import { containerDefaults, containerResourcesDefault, singleContainer } from "../../src/model/template.ts";
+import {
+  containerDefaults,
+  containerResourcesDefault,
+  singleContainer,
+  templateDefaults,
+} from "../../src/model/template.ts";
 import type { LogOptions } from "../../src/node/group.ts";
 
 /** Relative frequency of what happens in one step; what is left of 100 is nothing. */
@@ -132,7 +138,27 @@ export function templateOf(name: string, version: number): ReplicaTemplate {
         { ...container, image: "job", command: [String(version % 2)] },
         { ...replica, restart: version % 2 === 0 ? "on-failure" : "never" },
       );
+    case "duo":
+      return {
+        ...templateDefaults,
+        ...replica,
+        initContainers: [{ ...container, name: "prepare", image: "job", command: ["0"] }],
+        containers: [
+          { ...container, name: "app", probes: { startup: probe, readiness: probe, liveness: probe } },
+          { ...container, name: "proxy", preStop: { kind: "http", port: 80, ...page } },
+        ],
+      };
     default:
       return singleContainer(container, replica);
   }
 }
+
+const page = { path: "/", scheme: "http", headers: {} } as const;
+const probe: Probe = {
+  action: { kind: "tcp", port: 80 },
+  initialDelayMs: 0,
+  periodMs: 5_000,
+  timeoutMs: 1_000,
+  successThreshold: 1,
+  failureThreshold: 1,
+};

@@ -81,11 +81,13 @@ class Storm {
     const { deployments } = this.#profile;
     const problems: string[] = [];
     await world.boot();
+    world.sickness = this.#profile.runtimeFailures;
     for (let at = 0; at < stormMs; at += stepMs) {
       await this.#act();
       await world.run(stepMs);
       this.#look();
     }
+    world.sickness = 0;
     await this.#faults.end();
     const from = world.clock.now();
     const isWhole = await world.until(() => this.#isWhole(), convergeMs, stepMs);

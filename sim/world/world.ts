@@ -19,7 +19,7 @@ import { MemoryVolumes } from "../../src/adapters/volumes/memory-volumes.ts";
 import { MemoryRuntime } from "../../src/adapters/runtimes/memory-runtime.ts";
 import { MemoryDisk, MemoryStore } from "../../src/adapters/stores/memory-store.ts";
 import { MemoryNetwork, type LinkConditions } from "../../src/adapters/transports/memory-network.ts";
-import { promiseLabel } from "../../src/core/keeper/container-ids.ts";
+import { containerLabel, promiseLabel } from "../../src/core/keeper/container-ids.ts";
 import { createRng, type Rng } from "../../src/core/rng.ts";
 import { defined } from "../../src/model/assert.ts";
 import type { NodeId, PromiseId } from "../../src/model/ids.ts";
@@ -85,6 +85,8 @@ export interface SimulatedNode {
 export interface Running {
   readonly node: SimulatedNode;
   readonly promise: PromiseId;
+  /** The container's name in its template. */
+  readonly container: string;
   readonly deployment: string;
   readonly replica: number;
 }
@@ -101,6 +103,8 @@ export class World {
   readonly #hash = createHash("sha256");
   #events = 0;
   readonly failures: string[] = [];
+  /** Chance that a probe finds its container not to be well. */
+  sickness = 0;
 
   constructor(options: WorldOptions) {
     this.options = options;
@@ -171,7 +175,10 @@ export class World {
         images: new MemoryImageStore({ registry: this.registry, images: node.images }),
         fabric: new MemoryFabric({ network: node.network }),
         volumes: new MemoryVolumes(),
-        prober: new MemoryProber(() => ({ isWell: true, detail: "answered" })),
+        prober: new MemoryProber(() => ({
+          isWell: this.rng.next() >= this.sickness,
+          detail: "asked",
+        })),
         clock,
         entropy: this.#entropy(),
         logger: this.#logger(node),
@@ -265,6 +272,7 @@ export class World {
         all.push({
           node,
           promise: spec.labels[promiseLabel] ?? "",
+          container: spec.labels[containerLabel] ?? "",
           deployment: spec.labels["muster.deployment"] ?? "",
           replica: Number(spec.labels["muster.replica"]),
         });

@@ -105,7 +105,8 @@ function adopt(instance: Instance, part: Part, container: ObservedContainer | un
     containerEnded(instance, part, container, now);
     return;
   }
-  part.state = { kind: "ended", attempt, exitCode: container.exitCode, ranMs: 0, isSettled: true };
+  const mayRun = container.phase === "unknown";
+  part.state = { kind: "ended", attempt, exitCode: container.exitCode, ranMs: 0, isSettled: true, mayRun };
 }
 
 /** As it was before an end is applied to it: what ended must have run. */

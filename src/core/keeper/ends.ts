@@ -17,7 +17,8 @@ export function containerEnded(
   if (state.kind === "none" || state.kind === "ended") return;
   const ranMs = state.kind === "running" ? now - state.since : 0;
   const exitCode = status?.exitCode;
-  part.state = { kind: "ended", attempt: state.attempt, exitCode, ranMs, isSettled: false };
+  const mayRun = status?.phase === "unknown";
+  part.state = { kind: "ended", attempt: state.attempt, exitCode, ranMs, isSettled: false, mayRun };
   part.probes = [];
   amendPart(instance, part, { ready: false, hasStartedUp: false });
   setEnd(instance, part, { exitCode, oomKilled: status?.oomKilled === true });
@@ -30,9 +31,8 @@ export function giveUpOn(instance: Instance, part: Part, now: Instant): void {
   const { ending, state } = part;
   if (state.kind !== "running" || part.inFlight !== undefined) return;
   if (ending?.sent !== "kill" || now < ending.until) return;
-  // Those before it wait until it is removed.
-  if (instance.entry.desired === "released") part.state = { kind: "unsure", attempt: state.attempt };
-  else containerEnded(instance, part, undefined, now);
+  containerEnded(instance, part, undefined, now);
+  if (part.state.kind === "ended") part.state = { ...part.state, mayRun: true };
 }
 
 /** Applies the restart policy to an end, once no step is under way; the answer is why it ended, at the first time. */

@@ -67,6 +67,7 @@ function releaseMove(instance: Instance, part: Part, now: Instant): Move {
 }
 
 function mayRun({ inFlight, state }: Part): boolean {
+  if (state.kind === "ended") return state.mayRun;
   return state.kind === "running" || state.kind === "unsure" || inFlight?.step === "start";
 }
 

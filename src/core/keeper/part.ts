@@ -25,6 +25,8 @@ export type RunState =
       readonly ranMs: number;
       /** The restart policy has been applied to this end. */
       readonly isSettled: boolean;
+      /** It was given up, or runs on without a monitor: only its removal ends it for certain. */
+      readonly mayRun: boolean;
     };
 
 /** On the way to an end that the node wants. */

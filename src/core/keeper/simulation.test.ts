@@ -39,6 +39,7 @@ test(`K1 to K11 hold over ${seeds.length} seeds`, () => {
     for (const view of node.agent?.entries() ?? []) restarts += view.report.restarts;
     for (const award of node.awards.values()) if (award.isReleased) released++;
   }
+  if (only !== undefined) return;
   // The faults did happen.
   expect(restarts).toBeGreaterThan(0);
   expect(released).toBeGreaterThan(0);
