@@ -1,6 +1,6 @@
 /**
  * One node beside Docker and beside the bare runtime, in the same run:
- * `bun bench/node.ts [--binary dist/muster] [--parts weight,run,many,restart] [--count 100] [--rounds 15] [--no-docker]`.
+ * `bun bench/node.ts [--binary dist/muster] [--parts weight,run,many,pods,restart] [--count 100] [--rounds 15] [--no-docker]`.
  *
  * Needs root, and docker-registry, umoci, skopeo, runc, conmon, and dockerd unless it is left out. Everything runs in a network and a mount
  * namespace of its own; the daemons are told other directories than the machine's and are ended by their ids.
@@ -13,13 +13,13 @@ import { removeCgroups } from "../src/lab/cgroups.ts";
 import { pushBusyboxImage, startRegistry } from "../test/integration/registry.ts";
 import { BareSubject } from "./node/bare-subject.ts";
 import { DockerSubject } from "./node/docker-subject.ts";
-import { cpuShare, median, programBegins, programsRun, run, weightOf } from "./node/measure.ts";
+import { cpuShare, median, programBegins, programsRun, run, until, weightOf } from "./node/measure.ts";
 import { MusterSubject } from "./node/muster-subject.ts";
 
 const { values } = parseArgs({
   options: {
     binary: { type: "string", default: join(import.meta.dir, "..", "dist", "muster") },
-    parts: { type: "string", default: "weight,run,many,restart" },
+    parts: { type: "string", default: "weight,run,many,pods,restart" },
     count: { type: "string", default: "100" },
     rounds: { type: "string", default: "15" },
     settle: { type: "string", default: "35" },
@@ -39,11 +39,17 @@ const parts = new Set(values.parts.split(","));
 const count = Number(values.count);
 const rounds = Number(values.rounds);
 const restartCount = 300;
+const webPort = 8080;
 /** As many at a time as the agent makes. */
 const parallel = 2;
 
 await run(["ip", "link", "set", "lo", "up"]);
 const root = await mkdtemp(join(tmpdir(), "muster-bench-node-"));
+// A fresh file system for everybody: one on which many files were deleted just now makes new ones slowly.
+const disk = `${root}.disk`;
+await run(["truncate", "-s", "8G", disk]);
+await run(["mkfs.ext4", "-q", disk]);
+await run(["mount", "-o", "loop", disk, root]);
 const registry = await startRegistry();
 const muster = new MusterSubject(resolve(values.binary), join(root, "m"));
 const docker = values["no-docker"] ? undefined : new DockerSubject(join(root, "d"));
@@ -61,12 +67,15 @@ try {
   if (parts.has("weight")) await weight(image);
   if (parts.has("run")) await runOne(image, bare);
   if (parts.has("many")) await many(image, bare);
+  if (parts.has("pods")) await pods(image, bare);
   if (parts.has("restart")) await restart(image);
 } finally {
   await muster.close();
   await docker?.close();
   await registry.stop();
+  await run(["umount", root]);
   await rm(root, { recursive: true, force: true });
+  await rm(disk, { force: true });
   for (const group of ["muster-bench-node", "muster-bench-bare"]) await removeCgroups(group);
 }
 
@@ -160,6 +169,58 @@ async function runOne(image: string, bare: BareSubject): Promise<void> {
   print("muster run, over runc run", median(samples.muster) - median(samples.bare), "ms");
   if (docker !== undefined)
     print("docker run -d: command to program begun, median", median(samples.docker), "ms");
+}
+
+function podManifest(image: string, mark: string): string {
+  return JSON.stringify({
+    name: "pods",
+    replicas: count,
+    containers: [
+      {
+        name: "web",
+        image,
+        entrypoint: ["/bin/httpd"],
+        command: ["-f", "-p", String(webPort), "-h", "/tmp"],
+      },
+      { name: "left", image, command: [...program(mark)] },
+      { name: "right", image, command: [...program(mark)] },
+    ],
+  });
+}
+
+/** Many replicas of three containers, until each answers; beside as many bare containers. */
+async function pods(image: string, bare: BareSubject): Promise<void> {
+  const mark = nextMark();
+  const ids = Array.from({ length: 3 * count }, (_, index) => `pod-${index}`);
+  const steps = ids.map((id) => bare.preparedMonitored(id, program(mark)));
+  const bareUp = await timeOf(() => eachInParallel(steps));
+  const bareDown = await timeOf(() => eachInParallel(ids.map((id) => () => bare.remove(id))));
+  const ourMark = nextMark();
+  const manifest = join(root, "pods.json");
+  await Bun.write(manifest, podManifest(image, ourMark));
+  const up = await timeOf(async () => {
+    await muster.cli("apply", "-f", manifest);
+    await programsRun(ourMark, 2 * count);
+    await untilRunning("pods", count);
+    for (const { address } of (await muster.view("pods")).replicas) await untilAnswers(address);
+  });
+  const down = await timeOf(() => muster.removeOne("pods"));
+  print(`conmon and runc alone, ${3 * count} containers up`, bareUp / 1_000, "s");
+  print(`muster, ${count} replicas of 3 containers up and answering`, up / 1_000, "s");
+  print("  ratio", up / bareUp, "");
+  print(`runc alone, ${3 * count} containers down`, bareDown / 1_000, "s");
+  print(`muster, ${count} replicas of 3 containers down`, down / 1_000, "s");
+  print("  ratio", down / bareDown, "");
+}
+
+/** Any answer of the web server counts. */
+async function untilAnswers(address: string): Promise<void> {
+  await until(`${address} answers`, 30_000, async () =>
+    fetch(`http://[${address}]:${webPort}/`).then(
+      () => true,
+      () => false,
+    ),
+  );
 }
 
 /** Many at once, up and down, beside conmon and runc alone with as many at a time. */
