@@ -4,7 +4,7 @@ import type { InstancePhase } from "../../model/promise.ts";
 import { containerIdAt, endpointIdOf } from "./container-ids.ts";
 import type { Instant } from "../machine.ts";
 import type { BookEntry, ContainerEntry } from "./messages.ts";
-import { partsOf, type Part, type StepUnderWay } from "./part.ts";
+import { partsOf, type Lane, type Part, type StepUnderWay } from "./part.ts";
 
 export interface Instance {
   /** As it is, or is about to be, on disk. */
@@ -25,8 +25,10 @@ export interface Instance {
   networkFailures: number;
   /** Some input concerned it since the last pass. */
   isStirred: boolean;
-  /** It waits for another promise: for room in a lane, or for its slot. Each pass looks at it. */
+  /** It waits for another promise: for room in a lane, or for its slot. */
   isQueued: boolean;
+  /** The one lane that it waits for; undefined when it waits for something else, and each pass looks at it. */
+  queuedFor: Lane | undefined;
   /** The next pass that has to look at it. */
   wakeAt: Instant | undefined;
   /** An unreported start is reported then. */
@@ -56,6 +58,7 @@ export function createInstance(entry: BookEntry, reported = ""): Instance {
     networkFailures: 0,
     isStirred: true,
     isQueued: false,
+    queuedFor: undefined,
     wakeAt: undefined,
     startingReportAt: undefined,
     reported,

@@ -49,17 +49,24 @@ export class Pass {
     let next: Instant | undefined;
     for (const instance of this.#ports.book.instances.values()) {
       const isDue = instance.wakeAt !== undefined && instance.wakeAt <= now;
-      if (isDue || instance.isStirred || instance.isQueued) this.#visit(instance, effects);
+      if (isDue || instance.isStirred || this.#canGoOn(instance)) this.#visit(instance, effects);
       if (instance.wakeAt !== undefined && (next === undefined || instance.wakeAt < next))
         next = instance.wakeAt;
     }
     return next;
   }
 
+  /** It waits in a queue whose head may have moved. While a hundred wait for one full lane, no input looks at them all. */
+  #canGoOn({ isQueued, queuedFor }: Instance): boolean {
+    if (!isQueued) return false;
+    return queuedFor === undefined || this.#lanes[queuedFor] < this.#options.stepsMax;
+  }
+
   #visit(instance: Instance, effects: Effects): void {
     const { book } = this.#ports;
     instance.isStirred = false;
     instance.isQueued = false;
+    instance.queuedFor = undefined;
     instance.wakeAt = undefined;
     this.#settle(instance, effects);
     const blocker = book.blockerOf(instance);
@@ -106,7 +113,7 @@ export class Pass {
         wakeAt(instance, move.until);
         return;
       case "blocked":
-        instance.isQueued = true;
+        enqueue(instance, undefined);
         return;
       case "abort":
         if (part === undefined) return;
@@ -116,7 +123,7 @@ export class Pass {
       case "step": {
         const lane = laneOf(instance, move.step);
         if (this.#lanes[lane] >= this.#options.stepsMax) {
-          instance.isQueued = true;
+          enqueue(instance, lane);
           return;
         }
         this.#lanes[lane]++;
@@ -153,7 +160,7 @@ export class Pass {
         continue;
       }
       if (this.#probes >= this.#options.probesMax) {
-        instance.isQueued = true;
+        enqueue(instance, undefined);
         return;
       }
       this.#probes++;
@@ -187,6 +194,12 @@ function runOf(instance: Instance, part: Part): ContainerRun {
   const { state, template } = part;
   const attempt = state.kind === "none" ? entryOf(instance, part).attempt : state.attempt;
   return { id: runIdOf(instance, part), attempt, template };
+}
+
+/** What waits for several things is looked at whenever one of them may have come. */
+function enqueue(instance: Instance, lane: Lane | undefined): void {
+  instance.queuedFor = instance.isQueued && instance.queuedFor !== lane ? undefined : lane;
+  instance.isQueued = true;
 }
 
 function wakeAt(instance: Instance, when: Instant | undefined): void {
