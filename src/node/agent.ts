@@ -195,7 +195,7 @@ export class Agent implements NodeApi {
     this.#logs = new LogStreams({ ...ports, peers, book: this.#book });
     const inspect = (key: DeploymentKey) => this.#requests.inspect(key);
     this.containers = new Containers(
-      { ...ports, peers, inspect, members: () => this.#fleet.members() },
+      { ...ports, peers, inspect, book: this.#book, members: () => this.#fleet.members() },
       options,
     );
     const handlers = {

@@ -216,6 +216,13 @@ export class Book {
     if (acks.length > 0) this.#lane.feed({ kind: "acked", acks });
   }
 
+  /** New runs of what a promise keeps running; false when the promise is not here. */
+  restart(promise: PromiseId, container: string | undefined, cause: string): boolean {
+    if (this.#machine.get(promise) === undefined) return false;
+    this.#lane.feed({ kind: "restart", promise, cause, ...(container === undefined ? {} : { container }) });
+    return true;
+  }
+
   cohortChanged(cohort: CohortRef): void {
     this.#lane.feed({ kind: "cohort-changed", cohort });
   }

@@ -83,6 +83,8 @@ export interface ContainerApi {
     choice: ContainerChoice,
     copy: { readonly path: string; readonly archive: AsyncIterable<Uint8Array> },
   ): Promise<Outcome<undefined, Problem>>;
+  /** New runs of one replica's containers, or of one of them, on the node that holds it. */
+  restart(key: DeploymentKey, replica: number, container?: string): Promise<Outcome<undefined, Problem>>;
   /** What runs uses, on every reachable node or only on this one. */
   usage(scope: "fleet" | "node"): Promise<UsageView>;
 }

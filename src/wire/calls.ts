@@ -104,8 +104,17 @@ const viewResponseSchema = v.variant("kind", [
 /** One node's own promises. */
 const jsonResponseSchema = v.object({ json: v.string() });
 
-/** Streams between nodes. */
 const containerNameSchema = v.pipe(v.string(), v.minLength(1), v.maxLength(1_024));
+
+/** New runs in place of what a promise keeps running. */
+const restartRequestSchema = v.object({
+  promise: promiseIdSchema,
+  /** Absent: all but the init containers. */
+  container: v.exactOptional(containerNameSchema),
+});
+const restartResponseSchema = v.object({ isHeld: v.boolean() });
+
+/** Streams between nodes. */
 
 export const logsMethod = "node.logs";
 export const execMethod = "node.exec";
@@ -163,6 +172,7 @@ export const methods = {
   call: { name: "placement.call", request: callRequestSchema, response: callResponseSchema },
   award: { name: "promise.award", request: awardRequestSchema, response: awardResponseSchema },
   release: { name: "promise.release", request: releaseRequestSchema, response: releaseResponseSchema },
+  restart: { name: "promise.restart", request: restartRequestSchema, response: restartResponseSchema },
   inquire: { name: "promise.inquire", request: inquireRequestSchema, response: inquireResponseSchema },
   report: { name: "cohort.report", request: reportRequestSchema, response: reportResponseSchema },
   acknowledge: { name: "promise.acknowledge", request: acknowledgeRequestSchema, response: emptySchema },

@@ -83,6 +83,13 @@ export function renewAttempt(instance: Instance, part: Part): void {
   instance.isDirty = true;
 }
 
+/** Another run is wanted, and the ends before it count no more: what runs is ended, what waits begins now. */
+export function renewRun(part: Part, cause: string, now: Instant): void {
+  part.crashes = 0;
+  if (part.state.kind === "running") beginEnding(part, cause, now);
+  else part.retryAt = undefined;
+}
+
 /** Begins to end a container that is promised; its restart policy decides what follows. */
 export function beginEnding(part: Part, cause: string, now: Instant): void {
   part.ending ??= { sent: "nothing", until: now, killAt: undefined, cause };

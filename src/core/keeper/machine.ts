@@ -11,7 +11,7 @@ import { adoptAll, straysOf } from "./adoption.ts";
 import { Book, sortRecords } from "./book.ts";
 import { ownerOf } from "./container-ids.ts";
 import { Effects } from "./effects.ts";
-import { containerEnded } from "./ends.ts";
+import { containerEnded, renewRun } from "./ends.ts";
 import { entryOf, phaseOf, runIdOf, type Instance } from "./instance.ts";
 import type {
   BookView,
@@ -118,6 +118,9 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
       case "acked":
         for (const { promise, seq } of input.acks) this.#book.ack(promise, seq);
         return;
+      case "restart":
+        this.#restart(input, now);
+        return;
       case "step-done":
         this.#stepDone(input, now);
         return;
@@ -195,6 +198,18 @@ export class KeeperMachine implements Machine<KeeperInput, KeeperEffect> {
     const { code, message } = error;
     const where = container === undefined ? { promise, step } : { promise, step, container };
     this.#effects.event({ name: "step-failed", ...where, code, message });
+  }
+
+  #restart({ promise, container, cause }: Input<"restart">, now: Instant): void {
+    const instance = this.#book.instances.get(promise);
+    if (instance === undefined || instance.entry.desired === "released") return;
+    instance.isStirred = true;
+    for (const part of instance.parts) {
+      if (part.isInit || (container !== undefined && part.name !== container)) continue;
+      renewRun(part, cause, now);
+      if (part.ending?.cause === cause)
+        this.#effects.event({ name: "ending", promise, container: part.name, cause });
+    }
   }
 
   #probed(input: Input<"probed">, now: Instant): void {

@@ -144,6 +144,13 @@ export type KeeperInput =
         readonly seq: number;
       }[];
     }
+  /** A user wants new runs, of one container or of all but the init containers: what runs is ended, what waits is not kept waiting. */
+  | {
+      readonly kind: "restart";
+      readonly promise: PromiseId;
+      readonly container?: string;
+      readonly cause: string;
+    }
   | {
       readonly kind: "step-done";
       readonly promise: PromiseId;

@@ -366,3 +366,45 @@ describe("a new agent", () => {
     ]);
   });
 });
+
+describe("a restart that a user asks for", () => {
+  const asked = (container?: string): KeeperInput => ({
+    kind: "restart",
+    promise: "g/1",
+    cause: "asked for",
+    ...(container === undefined ? {} : { container }),
+  });
+
+  test("ends what runs and starts it again, whatever it made of the signal", () => {
+    const bench = new Bench(replicaOf([app, proxy], { initContainers: [fetcher], restart: "on-failure" }));
+    bench.settle().ended("fetch", 0).settle();
+    expect(bench.phases).toEqual(["fetch completed", "app running ready", "proxy running ready"]);
+    expect(bench.said.length).toBeGreaterThan(0);
+    expect(bench.feed(asked("app")).said).toEqual(["stop app"]);
+    bench.settle().ended("app", 0).settle();
+    expect(bench.phases).toEqual(["fetch completed", "app running ready", "proxy running ready"]);
+    expect(bench.report.restarts).toBe(1);
+    bench.feed(asked());
+    expect(bench.said.filter((line) => line.startsWith("stop"))).toEqual(["stop app", "stop proxy"]);
+  });
+
+  test("does not keep waiting what waits for its next try", () => {
+    const bench = new Bench(replicaOf([app]));
+    bench.settle();
+    for (const attempt of [0, 1, 2]) bench.ended("app", 1, attempt).settle();
+    expect(bench.phases).toEqual(["app backoff"]);
+    bench.feed(asked()).settle();
+    expect(bench.phases).toEqual(["app running ready"]);
+  });
+
+  test("means nothing for a promise that is not here or is let go of", () => {
+    const bench = new Bench(replicaOf([app]));
+    bench.settle();
+    bench.feed({ kind: "restart", promise: "g/9", cause: "asked for" });
+    expect(bench.phases).toEqual(["app running ready"]);
+    bench.release().settle().ended("app", 0).settle();
+    const before = bench.said.length;
+    expect(before).toBeGreaterThan(0);
+    expect(bench.feed(asked()).said).toEqual([]);
+  });
+});

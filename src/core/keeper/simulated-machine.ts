@@ -1,6 +1,7 @@
 /** A simulated machine for the keeper's tests: containers and endpoints with a will of their own, and steps that are slow, fail or lie. */
 import { assert, defined } from "../../model/assert.ts";
 import type { Rng } from "../rng.ts";
+import type { PromiseId } from "../../model/ids.ts";
 import { containerLabel, containerLabels, promiseLabel, replicaLabel } from "./container-ids.ts";
 import type {
   ObservedContainer,
@@ -43,7 +44,7 @@ export class SimulatedMachine {
   /** Ids of all containers that ever ran. */
   readonly #started = new Set<string>();
   readonly #everStarted = new Set<string>();
-  /** Ids of those that some probe found not to be well. */
+  /** Ids of those that some probe found not to be well, or that a user wants to be run anew. */
   readonly #sick = new Set<string>();
   /** By endpoint: names of containers started, and of init containers that succeeded, since it was made. */
   readonly #history = new Map<string, { started: Set<string>; succeeded: Set<string> }>();
@@ -92,6 +93,16 @@ export class SimulatedMachine {
     const isWell = !this.#chance(this.faults.sickens);
     if (!isWell) this.#sick.add(containerId);
     return isWell;
+  }
+
+  /** From here on what runs for the promise, or this container of it, may be ended. */
+  unwanted(promise: PromiseId, container: string | undefined): void {
+    for (const { id, labels } of this.running())
+      if (
+        labels[promiseLabel] === promise &&
+        (container ?? labels[containerLabel]) === labels[containerLabel]
+      )
+        this.#sick.add(id);
   }
 
   losePower(): void {

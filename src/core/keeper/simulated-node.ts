@@ -341,6 +341,19 @@ export class SimulatedNode {
     else if (dice < 0.6) this.#crash(false);
     else if (dice < 0.62) this.#crash(true);
     else if (dice < 0.65) this.#feed(this.#agent, { kind: "inquired", group: "g" });
+    else if (dice < 0.75) this.#restart();
+  }
+
+  /** A user asks for new runs, of a promise that may be in any state or gone. */
+  #restart(): void {
+    const known = [...this.awards.values()];
+    const award = known[this.#rng.int(known.length + 1)];
+    if (award === undefined) return;
+    const { id, template } = award.terms;
+    const one = template.containers[this.#rng.int(template.containers.length + 1)];
+    const of = one === undefined ? {} : { container: one.name };
+    this.machine.unwanted(id, one?.name);
+    this.#feed(this.#agent, { kind: "restart", promise: id, cause: "asked for", ...of });
   }
 
   #award(): void {

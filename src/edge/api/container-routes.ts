@@ -13,6 +13,7 @@ import { bytesResponse } from "./streams.ts";
 type KeyRequest = BunRequest<string>;
 
 const choiceEntries = { replica: v.optional(queryCount), container: v.optional(nameSchema) };
+export const restartQuery = closedObject({ replica: queryCount, container: v.optional(nameSchema) });
 export const attachQuery = closedObject(choiceEntries);
 export const filesQuery = closedObject({
   ...choiceEntries,
@@ -35,6 +36,13 @@ export function containerRoutes(containers: ContainerApi, answer: Answer) {
         const begin = async (json: string) =>
           containers.attach(key, choice, checkedJson(attachSchema, json).terminal);
         return upgraded(server, request, new ExecSocket(begin));
+      }),
+    },
+    "/v1/deployments/:namespace/:name/restart": {
+      POST: answer(async (request: KeyRequest) => {
+        const { replica, container } = checked(restartQuery, queryOf(request), "query");
+        valueOf(await containers.restart(keyOf(request), replica, container));
+        return Response.json({});
       }),
     },
     "/v1/deployments/:namespace/:name/files": {

@@ -16,6 +16,8 @@ export class FakeContainers implements ContainerApi {
   readonly archives = new Map<string, Uint8Array<ArrayBuffer>>();
   /** Resolves once an attached session was let go of. */
   readonly letGo = Promise.withResolvers<void>();
+  /** How often each replica was restarted. */
+  readonly restarts = new Map<number, number>();
   /** Breaks off what is copied out, after its first piece. */
   breaksOff = false;
   #readings = 0;
@@ -64,6 +66,17 @@ export class FakeContainers implements ContainerApi {
     const chunks: Uint8Array[] = [];
     for await (const chunk of archive) chunks.push(chunk.slice());
     this.archives.set(path, new Uint8Array(Buffer.concat(chunks)));
+    return ok(undefined);
+  }
+
+  async restart(
+    key: DeploymentKey,
+    replica: number,
+    container?: string,
+  ): Promise<Outcome<undefined, Problem>> {
+    this.asked.push({ key, choice: { replica, ...(container === undefined ? {} : { container }) } });
+    if (replica > 9) return refused({ code: "not-found", message: `there is no replica ${replica}` });
+    this.restarts.set(replica, (this.restarts.get(replica) ?? 0) + 1);
     return ok(undefined);
   }
 

@@ -274,7 +274,7 @@ export class FakeNodeApi implements NodeApi {
         nodeName: "one",
         phase: "running",
         ready: true,
-        restarts: 0,
+        restarts: this.containers.restarts.get(replica) ?? 0,
         sinceMs: 0,
         templateHash: templateHashOf(spec.template),
         containers: this.containerReports,

@@ -1,7 +1,7 @@
 /** What each route is for and what it takes and answers: the schemas are those that the routes themselves check with. */
 import * as answers from "./answers.ts";
 import * as bodies from "./bodies.ts";
-import { attachQuery, filesQuery } from "./container-routes.ts";
+import { attachQuery, filesQuery, restartQuery } from "./container-routes.ts";
 import * as imageAnswers from "./image-answers.ts";
 import * as images from "./image-routes.ts";
 
@@ -152,6 +152,11 @@ export const routeDocs: Readonly<Record<string, RouteDoc>> = {
     summary: "A command inside a replica, over a WebSocket",
     query: bodies.execQuery,
     answer: { kind: "websocket" },
+  },
+  [`POST ${deployment}/restart`]: {
+    summary: "New runs of one replica's containers, in place",
+    query: restartQuery,
+    answer: json(answers.emptyAnswer),
   },
   [`GET ${deployment}/attach`]: {
     summary: "The program of a container, over a WebSocket",

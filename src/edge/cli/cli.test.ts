@@ -423,6 +423,21 @@ describe("restart and stop", () => {
     expect((await muster(["restart", "gone"])).code).toBe(1);
   });
 
+  test("one replica is restarted in place, and the declaration stays", async () => {
+    await muster(["run", "nginx", "-r", "3"]);
+    expect((await muster(["restart", "nginx/2", "--wait"])).out).toBe("default/nginx/2: restarted\n");
+    expect((await muster(["restart", "nginx/2", "-c", "main"])).out).toBe(
+      "default/nginx/2: being restarted\n",
+    );
+    expect(node.containers.asked.map(({ choice }) => choice)).toEqual([
+      { replica: 2 },
+      { replica: 2, container: "main" },
+    ]);
+    expect(node.declared).toHaveLength(1);
+    expect((await muster(["restart", "nginx/12"])).code).toBe(1);
+    expect((await muster(["restart", "nginx", "-c", "main"])).code).toBe(2);
+  });
+
   test("what is applied later keeps the mark, so that an unchanged manifest changes nothing", async () => {
     await muster(["apply", "-f", join(directory, "web.yaml")]);
     await muster(["restart", "web"]);

@@ -36,7 +36,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   events: ["muster events web", "muster events web -f --json"],
   promises: ["muster promises", "muster promises --node"],
   cohort: ["muster cohort show web"],
-  restart: ["muster restart web --wait"],
+  restart: ["muster restart web --wait", "muster restart web/2", "muster restart web/2 -c proxy"],
   stop: ["muster stop web --wait"],
   image: [
     "muster image pull nginx:1.27",

@@ -124,7 +124,7 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     name: "restart",
-    description: "replace the replicas of a deployment by new ones, one after the other",
+    description: "restart a deployment, replica by replica, or one replica in place",
     load: async () => (await import("./restart.ts")).registerRestart,
   },
   {

@@ -34,6 +34,21 @@ export function waitUntilWhole(
   });
 }
 
+/** Resolves once the replica runs, has been started more often than `before`, and is ready. */
+export function waitUntilRestarted(
+  client: MusterClient,
+  key: DeploymentKey,
+  { replica, before }: { readonly replica: number; readonly before: number },
+  options: WaitOptions,
+): Promise<true> {
+  return poll(key, options, async () => {
+    const view = await client.inspect(key);
+    const one = view.replicas.find((each) => each.replica === replica);
+    const isDone = one?.phase === "running" && one.ready && one.restarts > before;
+    return { done: isDone ? true : undefined, state: `replica ${replica} is ${one?.phase ?? "gone"}` };
+  });
+}
+
 /** Resolves once nothing of the deployment is left. */
 export async function waitUntilGone(
   client: MusterClient,

@@ -89,6 +89,13 @@ export class MusterClient {
     return this.#json(`${pathOf(key)}/scale`, { method: "PUT", body: { replicas }, headers: writeHeaders() });
   }
 
+  /** New runs of one replica's containers, or of one of them. */
+  async restartReplica(key: DeploymentKey, replica: number, container?: string): Promise<void> {
+    const parameters = new URLSearchParams({ replica: `${replica}` });
+    if (container !== undefined) parameters.set("container", container);
+    await this.#json(`${pathOf(key)}/restart?${parameters}`, { method: "POST" });
+  }
+
   delete(key: DeploymentKey): Promise<WriteAnswer> {
     return this.#json(pathOf(key), { method: "DELETE", headers: writeHeaders() });
   }
