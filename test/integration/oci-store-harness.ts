@@ -22,9 +22,10 @@ export interface OciStoreHarness {
   dispose(): Promise<void>;
 }
 
+/** A root that is given stays its owner's to remove. */
 export async function openOciStore(options: Partial<OciImageStoreOptions> = {}): Promise<OciStoreHarness> {
-  const directory = await mkdtemp(join(tmpdir(), "muster-images-"));
-  const root = options.root ?? join(directory, "store");
+  const own = options.root === undefined ? await mkdtemp(join(tmpdir(), "muster-images-")) : undefined;
+  const root = options.root ?? join(own ?? "", "store");
   const clock = new SystemClock();
   const log = new LineLogger(
     { clock, write: (line) => process.stderr.write(line) },
@@ -47,7 +48,9 @@ export async function openOciStore(options: Partial<OciImageStoreOptions> = {}):
     root,
     store: open(),
     reopen: open,
-    dispose: () => rm(directory, { recursive: true, force: true }),
+    dispose: async () => {
+      if (own !== undefined) await rm(own, { recursive: true, force: true });
+    },
   };
 }
 
