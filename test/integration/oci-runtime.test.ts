@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { shiftedDirectory } from "../../src/adapters/runtimes/oci/shifted-mounts.ts";
 import { defined } from "../../src/model/assert.ts";
 import type { OciRuntime } from "../../src/adapters/runtimes/oci/oci-runtime.ts";
 import { hasThreads } from "../../src/adapters/runtimes/oci/processes.ts";
@@ -250,17 +251,27 @@ describe.if(runsHere)("oci runtime on this machine", () => {
 
   test("whatever an agent leaves that is killed while it creates can be removed", async () => {
     const script = new URL("./oci-create-victim.ts", import.meta.url).pathname;
-    for (let round = 0; round < 12; round += 1) {
+    const volume = join(rig.directory, "volume");
+    mkdirSync(volume);
+    writeFileSync(join(volume, "kept"), "kept\n");
+    const everything: Partial<ContainerSpec> = {
+      userNamespace: true,
+      sandbox: "replica-1",
+      mounts: [{ kind: "bind", source: volume, target: "/v", readOnly: false }],
+      files: [{ path: "/f", content: "x", mode: 0o600 }],
+    };
+    for (let round = 0; round < 24; round += 1) {
+      const changes = JSON.stringify(round % 2 === 0 ? {} : everything);
       const victim = Bun.spawn(
-        [process.execPath, script, JSON.stringify(rig.options), rig.layer, `v-${round}`],
+        [process.execPath, script, JSON.stringify(rig.options), rig.layer, `v-${round}`, changes],
         {
           stdio: ["ignore", "pipe", "inherit"],
         },
       );
       const reader = victim.stdout.getReader();
       await reader.read();
-      // The rounds spread over the steps of one create, which takes some 50 ms.
-      await Bun.sleep(round * 5);
+      // The rounds spread over the steps of one create, which takes some 50 to 100 ms.
+      await Bun.sleep(round * 4);
       victim.kill("SIGKILL");
       await victim.exited;
       for (const { id } of await runtime.list()) await runtime.remove(id);
@@ -268,7 +279,13 @@ describe.if(runsHere)("oci runtime on this machine", () => {
       expect(readdirSync(join(rig.options.root, "runtime"))).toEqual([]);
       expect(readdirSync(join(rig.options.root, "exits"))).toEqual([]);
       expect(processesNaming(rig.options.root)).toEqual([]);
+      await runtime.close();
+      runtime = rig.open();
+      expect(readdirSync(join(rig.options.root, "sandboxes"))).toEqual([]);
+      expect(existsSync(dirname(shiftedDirectory(join(rig.options.root, "containers/any"))))).toBe(false);
+      expect(readFileSync("/proc/self/mounts", "utf8")).not.toContain(rig.directory);
     }
+    expect(readFileSync(join(volume, "kept"), "utf8")).toBe("kept\n");
   }, 60_000);
 
   test("a half made container gives way to a new create", async () => {

@@ -320,6 +320,9 @@ export class OciRuntime implements ContainerRuntime {
     );
     this.#opened = { machine, sandboxes, commands };
     for (const id of listIds(this.#directories.containers)) this.#tend(id, this.#paths(id));
+    sandboxes.sweep().catch((error: unknown) => {
+      this.#log.warn("left-over sandboxes were not taken away", { error: String(error) });
+    });
     return this.#opened;
   }
 
