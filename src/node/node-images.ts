@@ -47,7 +47,7 @@ export interface NodeImagesPorts {
 /** A promise as far as images are concerned. */
 interface HeldImages {
   readonly terms: PromiseTerms;
-  readonly report: { readonly containers: readonly { readonly imageDigest?: string }[] };
+  readonly containers: readonly { readonly imageDigest?: string }[];
 }
 
 /** Between two words on how far a pull is. */
@@ -122,9 +122,9 @@ export class NodeImages implements ImagesApi {
 function imagesInUse(entries: Iterable<HeldImages>): ImageUse {
   const references: string[] = [];
   const digests: string[] = [];
-  for (const { terms, report } of entries) {
+  for (const { terms, containers } of entries) {
     references.push(...imagesOf(terms.template));
-    for (const { imageDigest } of report.containers) if (imageDigest !== undefined) digests.push(imageDigest);
+    for (const { imageDigest } of containers) if (imageDigest !== undefined) digests.push(imageDigest);
   }
   return { references, digests };
 }

@@ -46,7 +46,7 @@ test("what promises name and what their containers run stays", async () => {
     template: singleContainer({ image: "registry.test/promised:1" }),
   };
   const { registry, node } = open({
-    entries: () => [{ terms, report: { containers: digests.map((imageDigest) => ({ imageDigest })) } }],
+    entries: () => [{ terms, containers: digests.map((imageDigest) => ({ imageDigest })) }],
   });
   for (const [name, user] of [
     ["promised", "a"],

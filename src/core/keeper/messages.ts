@@ -341,11 +341,21 @@ export interface BookView {
   readonly terms: PromiseTerms;
   readonly cohort: CohortRef;
   readonly desired: "running" | "released";
-  /** As the template has them, init containers first, with the id of the newest run. */
-  readonly containers: readonly { readonly name: string; readonly isInit: boolean; readonly id: string }[];
+  /** As the template has them, init containers first. */
+  readonly containers: readonly ContainerView[];
   readonly releaseReason?: string;
   /** The newest state, which may not have been reported yet. */
   readonly report: InstanceReport;
+}
+
+/** A container of a promise, also while it is being stopped. */
+export interface ContainerView {
+  readonly name: string;
+  readonly isInit: boolean;
+  /** Of the newest run. */
+  readonly id: string;
+  /** Of the image that was fetched for it. */
+  readonly imageDigest?: string;
 }
 
 /** What the placement core needs to know of one promise that is not stopped. */

@@ -3,7 +3,7 @@ import type { Instant } from "../machine.ts";
 import type { PromiseId } from "../../model/ids.ts";
 import type { ContainerReport, InstanceReport } from "../../model/promise.ts";
 import { amend, amendPart, entryOf, phaseOf, runIdOf, type Instance } from "./instance.ts";
-import type { BookEntry, BookView, ContainerEntry } from "./messages.ts";
+import type { BookEntry, BookView, ContainerEntry, ContainerView } from "./messages.ts";
 import type { KeeperOptions } from "./options.ts";
 import { partPhaseOf } from "./part.ts";
 
@@ -66,11 +66,11 @@ function contentOf(entry: BookEntry): string {
 export function viewOf(instance: Instance): BookView {
   const { entry, parts } = instance;
   const { terms, cohort, desired, releaseReason } = entry;
-  const containers = parts.map((part) => ({
-    name: part.name,
-    isInit: part.isInit,
-    id: runIdOf(instance, part),
-  }));
+  const containers = parts.map((part): ContainerView => {
+    const { imageDigest } = entryOf(instance, part);
+    const view = { name: part.name, isInit: part.isInit, id: runIdOf(instance, part) };
+    return imageDigest === undefined ? view : { ...view, imageDigest };
+  });
   const view = { terms, cohort, desired, containers, report: reportOf(entry) };
   return releaseReason === undefined ? view : { ...view, releaseReason };
 }
