@@ -105,7 +105,7 @@ need openssl openssl
 has_static_busybox || missing+=(busybox-static)
 # gVisor is not packaged for every processor, nor by every Debian; its tests say so where it is missing.
 if ! has runsc && has apt-cache; then
-  refresh_apt
+  [ "${#missing[@]}" -eq 0 ] || refresh_apt
   if apt-cache show runsc >/dev/null 2>&1; then missing+=(runsc); fi
 fi
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
