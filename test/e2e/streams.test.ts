@@ -219,6 +219,12 @@ describe.skipIf(missing.length > 0)("streams", () => {
     const before = fleet.containers("tool");
     expect(before.length).toBe(2);
     expect((await fleet.text("n1", "exec", "tool/1", "--", "id", "-un")).trim()).toBe("daemon");
+    for (const { machine } of before) {
+      await fleet.lab("kill-agent", machine);
+      await fleet.lab("start-agent", machine);
+    }
+    await fleet.untilExactly("n1", "tool", 2);
+    expect(fleet.containers("tool")).toEqual(before);
     const refused = await fleet.on("n1", "cp", "tool/0:/etc/passwd", here);
     expect(refused.errors).toContain("no file tree of its own");
   }, 60_000);
