@@ -220,6 +220,16 @@ if (canRun("copying and attaching", [...containerPrograms, "tar"]))
       expect(await second.exitCode).toBe(5);
     });
 
+    test("who does not read is let go of, and told so; the program goes on", async () => {
+      await run("flood", ["/bin/sh", "-c", "read go; yes flood | head -n 8000000; read end"], {
+        stdin: true,
+      });
+      const session = await runtime.attach("flood");
+      await session.write(Buffer.from("go\n"));
+      await expect(session.exitCode).rejects.toThrow("was not read in time");
+      expect((await runtime.list())[0]?.phase).toBe("running");
+    });
+
     test("a burst of output arrives whole and in order", async () => {
       await run("burst", ["/bin/sh", "-c", "read go; seq 1 20000; echo done"], { stdin: true });
       const session = await runtime.attach("burst");

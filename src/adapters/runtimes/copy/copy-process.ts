@@ -12,6 +12,9 @@ export interface CopyTarget {
   readonly ownerBase: number;
 }
 
+/** Headers and small files are not worth a wait each. */
+const writtenBytesMax = 256 * 1024;
+
 export async function copyOut(target: CopyTarget): Promise<AsyncIterable<Uint8Array>> {
   const child = Bun.spawn(wordsOf(target, "out"), { stdio: ["ignore", "pipe", "pipe"], env: {} });
   const failure = new Response(child.stderr).text();
@@ -33,13 +36,21 @@ export async function copyIn(target: CopyTarget, archive: AsyncIterable<Uint8Arr
   const child = Bun.spawn(wordsOf(target, "in"), { stdio: ["pipe", "ignore", "pipe"], env: {} });
   const failure = new Response(child.stderr).text();
   let hasEnded = false;
-  void child.exited.then(() => (hasEnded = true));
+  let waiting = 0;
+  const ended = Promise.withResolvers<void>();
+  void child.exited.then(() => {
+    hasEnded = true;
+    ended.resolve();
+  });
   try {
     for await (const chunk of archive) {
       // A child that gave up takes no more, and says why.
       if (hasEnded) break;
       child.stdin.write(chunk);
-      await Promise.race([child.stdin.flush(), child.exited]);
+      waiting += chunk.length;
+      if (waiting < writtenBytesMax) continue;
+      waiting = 0;
+      await Promise.race([child.stdin.flush(), ended.promise]);
     }
     if (!hasEnded) await child.stdin.end();
     if ((await child.exited) !== 0) throw failureOf(target, await failure);

@@ -24,9 +24,13 @@ export interface ArchiveSink {
 const wholeTreeName = "rootfs";
 const chunkBytes = 256 * 1024;
 
+/** Written at once as far as this; then the reader's pace counts. */
+const writtenBytesMax = 256 * 1024;
+
 interface Packing {
   readonly ownerBase: number;
   readonly sink: ArchiveSink;
+  waitingBytes: number;
   /** First names of files that have several, by device and number. */
   readonly firstNames: Map<string, string>;
 }
@@ -37,10 +41,22 @@ export async function packTree(path: string, ownerBase: number, sink: ArchiveSin
   if (!clean.startsWith("/")) throw new PathRefusal(`${path} is not an absolute path`);
   if (lstatSync(clean, { throwIfNoEntry: false }) === undefined) throw new PathRefusal(`there is no ${path}`);
   const name = clean === "/" ? wholeTreeName : basename(clean);
-  const packing: Packing = { sink, ownerBase, firstNames: new Map() };
+  const packing: Packing = { sink, waitingBytes: 0, ownerBase, firstNames: new Map() };
   await pack(packing, bytesOf(clean), bytesOf(name));
-  sink.write(tarEnd);
+  write(packing, tarEnd);
   await sink.flush();
+}
+
+function write(packing: Packing, bytes: Uint8Array): void {
+  packing.sink.write(bytes);
+  packing.waitingBytes += bytes.length;
+}
+
+/** Waits when much has been written that nobody has read. */
+async function keepPace(packing: Packing): Promise<void> {
+  if (packing.waitingBytes < writtenBytesMax) return;
+  packing.waitingBytes = 0;
+  await packing.sink.flush();
 }
 
 /** One character per byte. */
@@ -49,6 +65,7 @@ function bytesOf(text: string): string {
 }
 
 async function pack(packing: Packing, path: string, name: string): Promise<void> {
+  await keepPace(packing);
   const file = Buffer.from(path, "latin1");
   const stat = lstatSync(file, { throwIfNoEntry: false });
   // What is gone since its directory was read is not in the archive; a socket cannot be.
@@ -72,7 +89,6 @@ async function pack(packing: Packing, path: string, name: string): Promise<void>
     return;
   }
   put(packing, stat, { kind: "directory", name: `${name}/`, linkPath: "", sizeBytes: 0 });
-  await packing.sink.flush();
   for (const entry of readdirSync(file, { encoding: "buffer" }).toSorted(Buffer.compare)) {
     const child = entry.toString("latin1");
     await pack(packing, path === "/" ? `/${child}` : `${path}/${child}`, `${name}/${child}`);
@@ -93,7 +109,7 @@ function kindOf(stat: Stats): TarKind {
 }
 
 function put(
-  { sink, ownerBase }: Packing,
+  packing: Packing,
   stat: Stats,
   entry: {
     readonly kind: TarKind;
@@ -104,7 +120,9 @@ function put(
 ): void {
   const { kind, name: path, linkPath, sizeBytes } = entry;
   const isDevice = kind === "character-device" || kind === "block-device";
-  sink.write(
+  const { ownerBase } = packing;
+  write(
+    packing,
     tarHeader({
       kind,
       path,
@@ -122,7 +140,6 @@ function put(
 
 /** As many bytes as the header says, whatever the file becomes while it is read. */
 async function packFile(packing: Packing, file: Buffer, name: string): Promise<void> {
-  const { sink } = packing;
   let fd: number;
   try {
     // Without waiting, should a pipe have taken the file's place.
@@ -140,12 +157,11 @@ async function packFile(packing: Packing, file: Buffer, name: string): Promise<v
       const bytes = readSync(fd, chunk, 0, chunk.length, null);
       // Shorter than it was: zeros stand for what is gone.
       const piece = bytes === 0 ? chunk : chunk.subarray(0, bytes);
-      sink.write(piece);
+      write(packing, piece);
       left -= piece.length;
-      await sink.flush();
+      await keepPace(packing);
     }
-    sink.write(tarPadding(stat.size));
-    await sink.flush();
+    write(packing, tarPadding(stat.size));
   } finally {
     closeSync(fd);
   }

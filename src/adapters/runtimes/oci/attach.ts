@@ -48,12 +48,15 @@ export async function attachTo({ clock, status }: AttachPorts, place: AttachPlac
   const output = new ChunkQueue();
   const drained = { wake: () => {} };
   let isLetGo = false;
+  let isOverrun = false;
   const socket = await Bun.connect({
     fd: connectPackets(place.directory),
     socket: {
       data: (self, packet: Uint8Array) => {
         output.push({ stream: packet[0] === standardError ? "stderr" : "stdout", data: packet.slice(1) });
-        if (output.bytes > outputBytesMax) self.terminate();
+        if (output.bytes <= outputBytesMax) return;
+        isOverrun = true;
+        self.terminate();
       },
       drain: () => drained.wake(),
       close: () => {
@@ -65,6 +68,13 @@ export async function attachTo({ clock, status }: AttachPorts, place: AttachPlac
   });
   const resize = (columns: number, rows: number): void => tellSize(place.directory, columns, rows);
   if (place.terminal !== undefined) resize(place.terminal.columns, place.terminal.rows);
+  // The program of a session that was let go of has not ended.
+  const exitCode = output.ended.then(async () => {
+    if (isOverrun) throw new Error("its output was not read in time; the session ended, the program goes on");
+    return isLetGo ? 0 : exitCodeOf(status, clock);
+  });
+  // Who never asks for the code must not end the agent by that.
+  exitCode.catch(() => undefined);
   const write = (data: Uint8Array): Promise<void> =>
     writePackets(socket, data, () => new Promise((resolve) => (drained.wake = resolve)));
   return {
@@ -78,8 +88,7 @@ export async function attachTo({ clock, status }: AttachPorts, place: AttachPlac
       isLetGo = true;
       socket.terminate();
     },
-    // The program of a session that was let go of has not ended.
-    exitCode: output.ended.then(() => (isLetGo ? 0 : exitCodeOf(status, clock))),
+    exitCode,
   };
 }
 

@@ -63,6 +63,8 @@ export async function runConmon(
         detail: said.trim() || `conmon ended with ${await child.exited}`,
       };
     }
+    // The process that was started writes down the pid of the one that stays before it ends; with a quick runtime that is later than the answer.
+    await child.exited;
     return parseAnswer(line);
   } finally {
     closeSync(answerFd);

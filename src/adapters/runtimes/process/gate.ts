@@ -7,11 +7,11 @@ import { isErrno } from "../oci/bundle.ts";
 const gateTimeoutMs = 10_000;
 const pauseMs = 2;
 
-/** Resolves when the launcher has become the program or has ended; false when it does neither in time. */
-export async function openGate(path: string, isLauncher: () => boolean, clock: Clock): Promise<boolean> {
+/** Resolves once `hasLeft` says that the launcher has become the program or has ended; false when it does neither in time. */
+export async function openGate(path: string, hasLeft: () => boolean, clock: Clock): Promise<boolean> {
   const end = clock.now() + gateTimeoutMs;
   let isOpen = false;
-  while (isLauncher()) {
+  while (!hasLeft()) {
     if (clock.now() >= end) return false;
     if (!isOpen) isOpen = passed(path);
     await new Promise<void>((resolve) => {

@@ -43,7 +43,7 @@ import { StatusReader } from "../oci/container-status.ts";
 import { ExitWatch } from "../oci/exit-watch.ts";
 import { LogRotation } from "../oci/log-rotation.ts";
 import { Permits } from "../oci/permits.ts";
-import { livesInCgroup, livesWithArgument, sendSignal } from "../oci/processes.ts";
+import { hasThreads, livesInCgroup, livesWithArgument, sendSignal } from "../oci/processes.ts";
 import { asRuntimeError, badCommand, describeFailure, failed, notRunning } from "../oci/runtime-failure.ts";
 import { tearDown } from "../oci/teardown.ts";
 import { openGate } from "./gate.ts";
@@ -154,10 +154,15 @@ export class ProcessRuntime implements ContainerRuntime {
     if (phase === "exited") return;
     const pid = readPid(paths.pid);
     if (phase !== "created" || pid === undefined) throw failed(id, "start", "it is not whole; remove it");
+    const group = this.#cgroup(id, paths);
     // Empty until the program is in it, the group may have been taken away with those above it.
-    makeGroup(readControllers(), this.#cgroup(id, paths), launchRequestIn(paths).limits);
-    const isLauncher = (): boolean => livesWithArgument(pid, paths.config);
-    if (!(await openGate(gatePath(paths), isLauncher, this.#clock)))
+    makeGroup(readControllers(), group, launchRequestIn(paths).limits);
+    // A process in the midst of an exec has no arguments for a moment: what it has joined is what counts.
+    const hasLeft = (): boolean =>
+      existsSync(paths.exit) ||
+      !hasThreads(pid) ||
+      (livesInCgroup(pid, group) && !livesWithArgument(pid, paths.config));
+    if (!(await openGate(gatePath(paths), hasLeft, this.#clock)))
       throw failed(id, "start", "its launcher does not answer");
     writeFileSync(paths.started, "");
   }
