@@ -65,9 +65,12 @@ export function activeProbes(instance: Instance, part: Part): readonly ProbeRun[
   return part.probes.filter(({ purpose }) => (purpose === "startup") !== hasStartedUp);
 }
 
+/** Whatever a template from another node asks for, a node does not probe without pause. */
+const periodMsMin = 100;
+
 export function probeBegun(run: ProbeRun, now: Instant): void {
   run.isInFlight = true;
-  run.nextAt = now + run.probe.periodMs;
+  run.nextAt = now + Math.max(periodMsMin, run.probe.periodMs);
 }
 
 /** What an answer changes; the caller has checked that it is of the run that there is. */
