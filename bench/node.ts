@@ -63,8 +63,8 @@ try {
   // The first one pulls and unpacks; it stays, and lends its root to the bare runtime.
   const first = nextMark();
   await muster.cli("run", image, "--name", "first", "--wait", "--", ...program(first));
-  const bare = new BareSubject(join(root, "bare"), muster.bundle());
   if (parts.has("weight")) await weight(image);
+  const bare = new BareSubject(join(root, "bare"), muster.bundle());
   if (parts.has("run")) await runOne(image, bare);
   if (parts.has("many")) await many(image, bare);
   if (parts.has("pods")) await pods(image, bare);

@@ -94,7 +94,9 @@ function lookAt(entry: Entry, nowMs: number, pauseMaxMs: number): boolean {
   const pace = written / Math.max(1, nowMs - entry.lookedAtMs);
   const halfFullMs = pace > 0 ? limits.fileBytes / 2 / pace : pauseMaxMs;
   entry.lookedAtMs = nowMs;
-  entry.nextMs = nowMs + Math.min(pauseMaxMs, Math.max(pauseMinMs, halfFullMs));
+  // Slow logs, which are nearly all, are looked at in the same instants: a node at rest wakes once for them, not for each.
+  const nextCommonMs = (Math.floor(nowMs / pauseMaxMs) + 1) * pauseMaxMs;
+  entry.nextMs = Math.min(nextCommonMs, nowMs + Math.max(pauseMinMs, halfFullMs));
   return !hasEnded;
 }
 
