@@ -349,6 +349,40 @@ describe("a new agent", () => {
     expect(bench.ended("fetch", 0, 1).settle().said).toEqual(["create app", "start app"]);
   });
 
+  test("does not take what an init container did in another network for done", () => {
+    const bench = new Bench(replicaOf([app], { initContainers: [fetcher] })).settle();
+    bench.ended("fetch", 0).settle();
+    const old = bench.observed("fetch", "exited", 0, 0);
+    // The first of them makes the network and dies.
+    bench.restart([old, bench.observed("app", "unknown")], false).settle();
+    bench.restart([old]).settle();
+    expect(bench.said.filter((line) => !line.startsWith("ensure"))).toEqual([
+      "remove fetch",
+      "create fetch",
+      "start fetch",
+    ]);
+  });
+
+  test("judges anew one that its predecessor was ending", () => {
+    const bench = new Bench(
+      replicaOf([containerOf("app", { probes: { liveness: probeOf({ failureThreshold: 1 }) } })]),
+    ).settle();
+    bench.probed("app", "liveness", false).restart([bench.observed("app", "running")]);
+    expect(bench.said).toEqual(["probe liveness app"]);
+    expect(bench.report.ready).toBe(true);
+    bench.probed("app", "liveness", false);
+    expect(bench.said).toEqual(["stop app"]);
+  });
+
+  test("on release, what may still run keeps those before it running until it is removed", () => {
+    const bench = new Bench(replicaOf([app, proxy])).settle();
+    bench.restart([bench.observed("app", "running"), bench.observed("proxy", "unknown")]);
+    void bench.said;
+    bench.release();
+    expect(bench.said).toEqual([]);
+    expect(bench.settle().said).toEqual(["stop app"]);
+  });
+
   test("ends those that run in a network that is gone, once another has to start", () => {
     const bench = new Bench(replicaOf([app, proxy])).settle();
     bench.restart([bench.observed("app", "running"), bench.observed("proxy", "running")], false);
