@@ -131,6 +131,8 @@ describe.skipIf(missing.length > 0)("streams", () => {
     await apply("busy", {
       image: fleet.image,
       resources: { memory: "64Mi" },
+      // As process 1 a shell without a handler gets no SIGTERM.
+      stopTimeout: "1s",
       entrypoint: ["/bin/sh"],
       command: ["-c", "while :; do :; done"],
     });
