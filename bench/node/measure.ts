@@ -33,21 +33,14 @@ export function processesEndingWith(word: string): readonly number[] {
   return allPids().filter((pid) => argumentsOf(pid).at(-1) === word);
 }
 
-/** The newest process id that the kernel has given out. */
-function newestPid(): number {
-  return Number(read("/proc/loadavg").trim().split(" ").at(-1));
-}
-
-/** Resolves as soon as a process begun after the call runs a program with `mark` as its last word. */
+/** Resolves as soon as a process begun after the call sleeps with `mark` as its last word. */
 export async function programBegins(mark: string, timeoutMs = 30_000): Promise<number> {
-  let looked = newestPid();
-  const waiting = new Set<number>();
+  const older = new Set(allPids());
   const giveUpAt = performance.now() + timeoutMs;
   for (;;) {
-    const newest = newestPid();
-    while (looked < newest) waiting.add(++looked);
-    // The runtimes have the mark in their own command lines, as one word among others; the program is busybox.
-    for (const pid of waiting) {
+    for (const pid of allPids()) {
+      if (older.has(pid)) continue;
+      // The runtimes have the mark in their own command lines, too; the program is busybox.
       const words = argumentsOf(pid);
       if (words.at(-1) === mark && words[0]?.endsWith("sleep") === true) return performance.now();
     }
