@@ -13,12 +13,22 @@ export function argumentsOf(pid: number): readonly string[] | undefined {
   return text?.split("\0").slice(0, -1);
 }
 
-/** Neither gone nor a zombie. */
+/**
+ * Neither gone nor a zombie, with any of its threads: the first one of a killed process is a zombie before the last has let go of
+ * its files, and a socket that it listened on takes connections until then.
+ */
 export function isAlive(pid: number): boolean {
-  const stat = read(`/proc/${pid}/stat`);
-  if (stat === undefined) return false;
-  // The program's name is in parentheses and may hold anything; the state letter follows the last one.
-  return !["Z", "X"].includes(stat.charAt(stat.lastIndexOf(")") + 2));
+  let threads: readonly string[];
+  try {
+    threads = readdirSync(`/proc/${pid}/task`);
+  } catch {
+    return false;
+  }
+  return threads.some((thread) => {
+    const stat = read(`/proc/${pid}/task/${thread}/stat`);
+    // The program's name is in parentheses and may hold anything; the state letter follows the last one.
+    return stat !== undefined && !["Z", "X"].includes(stat.charAt(stat.lastIndexOf(")") + 2));
+  });
 }
 
 export function parentOf(pid: number): number | undefined {
