@@ -105,8 +105,8 @@ function adopt(instance: Instance, part: Part, container: ObservedContainer | un
     containerEnded(instance, part, container, now);
     return;
   }
-  const mayRun = container.phase === "unknown";
-  part.state = { kind: "ended", attempt, exitCode: container.exitCode, ranMs: 0, isSettled: true, mayRun };
+  const remains = container.phase === "unknown" ? "doubtful" : "logs";
+  part.state = { kind: "ended", attempt, exitCode: container.exitCode, ranMs: 0, isSettled: true, remains };
 }
 
 /** As it was before an end is applied to it: what ended must have run. */

@@ -3,7 +3,7 @@ import type { Instant } from "../machine.ts";
 import { amendPart, entryOf, isCompleted, setEnd, setPartMessage, type Instance } from "./instance.ts";
 import type { ObservedContainer } from "./messages.ts";
 import type { KeeperOptions } from "./options.ts";
-import type { Part } from "./part.ts";
+import { noRun, type Part } from "./part.ts";
 import { crashDelayMs, describeEnd, shouldRestart } from "./restart.ts";
 
 /** The container has ended; `status` is undefined when it is not even there any more. */
@@ -17,8 +17,8 @@ export function containerEnded(
   if (state.kind === "none" || state.kind === "ended") return;
   const ranMs = state.kind === "running" ? now - state.since : 0;
   const exitCode = status?.exitCode;
-  const mayRun = status?.phase === "unknown";
-  part.state = { kind: "ended", attempt: state.attempt, exitCode, ranMs, isSettled: false, mayRun };
+  const remains = status?.phase === "unknown" ? "doubtful" : "logs";
+  part.state = { kind: "ended", attempt: state.attempt, exitCode, ranMs, isSettled: false, remains };
   part.probes = [];
   amendPart(instance, part, { ready: false, hasStartedUp: false });
   setEnd(instance, part, { exitCode, oomKilled: status?.oomKilled === true });
@@ -32,7 +32,7 @@ export function giveUpOn(instance: Instance, part: Part, now: Instant): void {
   if (state.kind !== "running" || part.inFlight !== undefined) return;
   if (ending?.sent !== "kill" || now < ending.until) return;
   containerEnded(instance, part, undefined, now);
-  if (part.state.kind === "ended") part.state = { ...part.state, mayRun: true };
+  if (part.state.kind === "ended") part.state = { ...part.state, remains: "doubtful" };
 }
 
 /** Applies the restart policy to an end, once no step is under way; the answer is why it ended, at the first time. */
@@ -43,9 +43,9 @@ export function settleEnd(
   options: KeeperOptions,
 ): string | undefined {
   const { state } = part;
-  if (state.kind !== "ended" || state.isSettled) return undefined;
+  if (state.kind !== "ended" || state.isSettled || state.remains === "doubtful") return undefined;
   if (part.inFlight !== undefined || instance.entry.desired === "released") return undefined;
-  part.state = { ...state, isSettled: true };
+  part.state = state.remains === "nothing" ? noRun : { ...state, isSettled: true };
   if (state.ranMs >= options.backoffResetMs) part.crashes = 0;
   const entry = entryOf(instance, part);
   const cause = entry.message ?? "ended";

@@ -31,6 +31,8 @@ export function partMove(instance: Instance, part: Part, now: Instant, isBlocked
   if (isReleased) return releaseMove(instance, part, now);
   if (part.state.kind === "running")
     return part.ending === undefined ? rest : endingMove(instance, part, now);
+  // It may run on: also one that is not started again has to be gone for certain.
+  if (part.state.kind === "ended" && part.state.remains === "doubtful") return step("remove");
   return isCompleted(instance) || entryOf(instance, part).isDone
     ? rest
     : startMove(instance, part, isBlocked);
@@ -67,7 +69,7 @@ function releaseMove(instance: Instance, part: Part, now: Instant): Move {
 }
 
 function mayRun({ inFlight, state }: Part): boolean {
-  if (state.kind === "ended") return state.mayRun;
+  if (state.kind === "ended") return state.remains === "doubtful";
   return state.kind === "running" || state.kind === "unsure" || inFlight?.step === "start";
 }
 
@@ -102,7 +104,7 @@ function wantsDetach({ parts }: Instance): boolean {
 function wantsAttach(instance: Instance): boolean {
   if (isCompleted(instance)) return false;
   return instance.parts.every((part) => {
-    const isIdle = part.state.kind === "none" || part.state.kind === "ended";
+    const isIdle = part.state.kind === "none" || (part.state.kind === "ended" && !mayRun(part));
     return isIdle && (part.hasImage || entryOf(instance, part).isDone);
   });
 }

@@ -25,8 +25,11 @@ export type RunState =
       readonly ranMs: number;
       /** The restart policy has been applied to this end. */
       readonly isSettled: boolean;
-      /** It was given up, or runs on without a monitor: only its removal ends it for certain. */
-      readonly mayRun: boolean;
+      /**
+       * What is there of it. `doubtful`: it was given up, or runs on without a monitor, so only its removal
+       * ends it for certain, and no policy is applied before.
+       */
+      readonly remains: "logs" | "doubtful" | "nothing";
     };
 
 /** On the way to an end that the node wants. */

@@ -103,13 +103,23 @@ export function partStepDone(
       waitForEnd(part, now + options.killGraceMs);
       return;
     case "remove":
-      part.state = noRun;
-      part.ending = undefined;
+      removed(instance, part);
       return;
     case "pre-stop":
     case "attach":
     case "detach":
   }
+}
+
+/** An end that was in doubt is certain now, and meets its policy. */
+function removed(instance: Instance, part: Part): void {
+  const { state } = part;
+  if (instance.entry.desired === "running" && state.kind === "ended" && !state.isSettled) {
+    part.state = { ...state, remains: "nothing" };
+    return;
+  }
+  part.state = noRun;
+  part.ending = undefined;
 }
 
 function waitForEnd(part: Part, until: Instant): void {
@@ -190,8 +200,7 @@ export function partStepFailed(
       return;
     case "remove":
       if (isMissing) {
-        part.state = noRun;
-        part.ending = undefined;
+        removed(instance, part);
         return;
       }
       break;

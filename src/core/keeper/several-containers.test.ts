@@ -383,6 +383,16 @@ describe("a new agent", () => {
     expect(bench.settle().said).toEqual(["stop app"]);
   });
 
+  test("removes what may run on unwatched, also under `never`, before its policy is asked", () => {
+    const bench = new Bench(replicaOf([app], { restart: "never" })).settle();
+    bench.restart([bench.observed("app", "unknown")]);
+    expect(bench.said).toEqual(["remove app"]);
+    expect(bench.report.phase).toBe("starting");
+    bench.settle();
+    expect(bench.report.phase).toBe("completed");
+    expect(bench.said).toEqual([]);
+  });
+
   test("ends those that run in a network that is gone, once another has to start", () => {
     const bench = new Bench(replicaOf([app, proxy])).settle();
     bench.restart([bench.observed("app", "running"), bench.observed("proxy", "running")], false);
