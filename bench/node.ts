@@ -53,6 +53,7 @@ await run(["mount", "-o", "loop", disk, root]);
 const registry = await startRegistry();
 const muster = new MusterSubject(resolve(values.binary), join(root, "m"));
 const docker = values["no-docker"] ? undefined : new DockerSubject(join(root, "d"));
+let bareSubject: BareSubject | undefined;
 let marks = 1_000_000 + Math.floor(Math.random() * 1_000_000);
 
 try {
@@ -64,12 +65,13 @@ try {
   const first = nextMark();
   await muster.cli("run", image, "--name", "first", "--wait", "--", ...program(first));
   if (parts.has("weight")) await weight(image);
-  const bare = new BareSubject(join(root, "bare"), muster.bundle());
+  const bare = (bareSubject = new BareSubject(join(root, "bare"), muster.bundle()));
   if (parts.has("run")) await runOne(image, bare);
   if (parts.has("many")) await many(image, bare);
   if (parts.has("pods")) await pods(image, bare);
   if (parts.has("restart")) await restart(image);
 } finally {
+  await bareSubject?.close();
   await muster.close();
   await docker?.close();
   await registry.stop();

@@ -18,7 +18,8 @@ function isConfig(value: unknown): value is OciConfig {
 export class BareSubject {
   readonly #directory: string;
   readonly #config: OciConfig;
-  #root: string;
+  readonly #root: string;
+  readonly #ids = new Set<string>();
 
   /** `bundle` is a container's of somebody else: its root and its settings are used, its network is not. */
   constructor(directory: string, bundle: { readonly config: unknown; readonly directory: string }) {
@@ -34,6 +35,7 @@ export class BareSubject {
   #bundle(id: string, command: readonly string[]): string {
     const bundle = join(this.#directory, id);
     mkdirSync(bundle, { recursive: true });
+    this.#ids.add(id);
     const config = {
       ...this.#config,
       process: { ...this.#config.process, args: command, terminal: false },
@@ -96,5 +98,11 @@ export class BareSubject {
   async remove(id: string): Promise<void> {
     await run([...this.#runc, "delete", "--force", id]);
     rmSync(join(this.#directory, id), { recursive: true, force: true });
+    this.#ids.delete(id);
+  }
+
+  /** Takes away what a failed round has left. */
+  async close(): Promise<void> {
+    for (const id of this.#ids) await this.remove(id).catch(() => this.#ids.delete(id));
   }
 }
