@@ -8,7 +8,7 @@
  * It is made with its first container and goes with its last. After a power loss the directory is there and the mounts
  * are not; they are made anew.
  */
-import { existsSync, mkdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { listIds } from "./bundle.ts";
 import type { KernelMounts } from "./kernel-mounts.ts";
@@ -19,9 +19,8 @@ export interface Sandbox {
   readonly sharedMemory: string;
 }
 
-/** statfs(2): the file systems of namespaces, and of memory. */
+/** statfs(2): the file system of namespaces. */
 const namespaceType = 0x6e73_6673;
-const memoryType = 0x0102_1994;
 const sharedMemoryBytes = 64 * 1024 * 1024;
 const unshareTimeoutMs = 5_000;
 
@@ -50,7 +49,8 @@ export class Sandboxes {
       const sharedMemory = join(directory, "shm");
       mkdirSync(sharedMemory, { recursive: true, mode: 0o711 });
       if (!existsSync(ipcNamespace)) writeFileSync(ipcNamespace, "", { mode: 0o600 });
-      if (statfsSync(sharedMemory).type !== memoryType)
+      // Its own file system, not merely one of that kind: the whole data directory may be in memory.
+      if (statSync(sharedMemory).dev === statSync(directory).dev)
         this.#ports.mounts.tmpfs(sharedMemory, `mode=1777,size=${sharedMemoryBytes}`);
       if (statfsSync(ipcNamespace).type !== namespaceType) await makeIpcNamespace(ipcNamespace);
       return { ipcNamespace, sharedMemory };
