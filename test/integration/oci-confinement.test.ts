@@ -6,6 +6,7 @@ import {
   mkdirSync,
   readFileSync,
   readdirSync,
+  statfsSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -267,6 +268,20 @@ for (const program of ociPrograms()) {
           ["one", "two", "three"].map((id) => start({ ...rig.spec(id, forever), ...shared })),
         );
         expect((await runtime.list()).map(({ phase }) => phase)).toEqual(["running", "running", "running"]);
+      });
+
+      test("has bounded memory of its own where the data directory is in memory already", async () => {
+        await runtime.list();
+        const sandboxes = join(rig.options.root, "sandboxes");
+        await Bun.$`mount -t tmpfs tmpfs ${sandboxes}`.quiet();
+        try {
+          await start({ ...rig.spec("one", forever), ...shared });
+          const { blocks, bsize } = statfsSync(join(sandboxes, "replica-7/shm"));
+          expect(blocks * bsize).toBe(64 * 2 ** 20);
+          await runtime.remove("one");
+        } finally {
+          await Bun.$`umount -l ${sandboxes}`.quiet();
+        }
       });
     });
 
