@@ -17,6 +17,7 @@ for name in "$@"; do
   [[ " ${checks[*]} " == *" $name "* ]] || { printf 'error: no check is called %s; there are: %s\n' "$name" "${checks[*]}" >&2; exit 2; }
 done
 
+with_tests=yes
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
 
 passed=0

@@ -90,7 +90,6 @@ install_bun() {
 missing=()
 need() { has "$1" || missing+=("$2"); }
 need runc runc
-need crun crun
 need conmon conmon
 need nft nftables
 need ip iproute2
@@ -101,18 +100,24 @@ need nsenter util-linux
 need umoci umoci
 need skopeo skopeo
 need curl curl
-need openssl openssl
 has_static_busybox || missing+=(busybox-static)
-# gVisor is not packaged for every processor, nor by every Debian; its tests say so where it is missing.
-if ! has runsc && has apt-cache; then
-  [ "${#missing[@]}" -eq 0 ] || refresh_apt
-  if apt-cache show runsc >/dev/null 2>&1; then missing+=(runsc); fi
+# What only tests run: other runtimes, and the shells and programs that judge what is made for them.
+if [ "${with_tests:-no}" = yes ]; then
+  need crun crun
+  need openssl openssl
+  need zsh zsh
+  need fish fish
+  need systemd-analyze systemd
+  # gVisor is not packaged for every processor, nor by every Debian; its tests say so where it is missing.
+  if ! has runsc && has apt-cache; then
+    [ "${#missing[@]}" -eq 0 ] || refresh_apt
+    if apt-cache show runsc >/dev/null 2>&1; then missing+=(runsc); fi
+  fi
 fi
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 if [ "${#missing[@]}" -gt 0 ]; then install_packages "${missing[@]}"; fi
 has docker-registry || unpack_program docker-registry docker-registry
-# It judges the metrics in a test.
-has promtool || unpack_program prometheus promtool
+[ "${with_tests:-no}" = no ] || has promtool || unpack_program prometheus promtool
 
 bun_version=$(sed -n 's/.*"packageManager": "bun@\([^"]*\)".*/\1/p' package.json)
 [ -n "$bun_version" ] || fail "package.json does not say which Bun it wants"
